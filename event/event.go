@@ -45,6 +45,9 @@ type Enriched struct {
 	Event
 	ItemInfo *Item
 	UserInfo *User
+	// Row is the event's position in its block: for reports only, operators
+	// must not let it change a result.
+	Row int
 }
 
 // ChangeKind says what a catalogue change does.

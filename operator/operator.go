@@ -1,0 +1,96 @@
+package operator
+
+import "millrace/event"
+
+// Key is what keyed state may be keyed by: an external id, or a number where
+// ids are dense integers.
+type Key interface{ string | uint64 }
+
+// Operator folds inputs of type I into one state S for each key. An engine
+// makes one instance for each shard; an instance may hold output ports and
+// private scratch space (an interning table, a buffer), but nothing that
+// changes a result: all that is remembered lives in S.
+type Operator[K Key, S, I any] interface {
+	// Fold applies one input to the key's state; s is zero for a new key. in
+	// is valid during the call only; strings inside may be kept.
+	Fold(c *Context, key K, s *S, in *I)
+	// Timer is called when the watermark has passed a timer that was set for
+	// the key; at is the time that it was set for.
+	Timer(c *Context, key K, s *S, at event.Time)
+	// Append appends the state's bytes. Equal states give equal bytes: maps
+	// are written in order of external id.
+	Append(dst []byte, s *S) []byte
+	// Load reads what Append wrote, by this version of the operator or an
+	// older one, into a zero state.
+	Load(version uint8, src []byte, s *S) error
+}
+
+// Answerer is an Operator whose state has an answer kept ready. Engines call
+// Answer once for each key that changed, when a block of inputs has been
+// folded, not once an input.
+type Answerer[K Key, S any] interface {
+	// Answer writes the key's views through the operator's view ports. s is
+	// nil when the key's state is gone: the answer is to be deleted.
+	Answer(key K, s *S)
+}
+
+// Meta is what travels with every record besides its content.
+type Meta struct {
+	// Time is the record's event time.
+	Time event.Time
+	// Watermark is where the source's watermark stood just before the source
+	// record that caused this one was read. It depends on the order of the
+	// source only, so lateness is decided record by record and is the same
+	// in every engine and for every block boundary.
+	Watermark event.Time
+}
+
+// Late reports whether the record came after the watermark had passed it.
+func (m Meta) Late() bool { return m.Time <= m.Watermark }
+
+// Effective is the event time at which a record counts for anything that
+// closes by timers: its own time, or for a late record the first moment that
+// is still open. A timer at or before it cannot have fired yet.
+func (m Meta) Effective() event.Time {
+	if m.Time <= m.Watermark {
+		return m.Watermark + 1
+	}
+	return m.Time
+}
+
+// Context is what a call of an operator may do besides changing its state and
+// emitting. It is valid during the call only.
+type Context struct {
+	Meta
+	set, unset []event.Time
+	forget     bool
+	unchanged  bool
+}
+
+// SetTimer asks for a call of Timer once the watermark reaches t, for the
+// current key. Setting the same time twice is one timer.
+func (c *Context) SetTimer(t event.Time) { c.set = append(c.set, t) }
+
+// DeleteTimer takes back a timer of the current key, if it is set.
+func (c *Context) DeleteTimer(t event.Time) { c.unset = append(c.unset, t) }
+
+// Forget drops the key's state and timers when the call returns, as if the
+// key had never been seen.
+func (c *Context) Forget() { c.forget = true }
+
+// Unchanged says that this call has left the state as it was, so that it is
+// neither written at the next checkpoint nor answered again.
+func (c *Context) Unchanged() { c.unchanged = true }
+
+// Begin readies the context for one call; only engines use it.
+func (c *Context) Begin(m Meta) {
+	c.Meta = m
+	c.set, c.unset = c.set[:0], c.unset[:0]
+	c.forget, c.unchanged = false, false
+}
+
+// Effects is what the call asked for; only engines use it. The slices are
+// valid until the next Begin. Deletions apply before settings.
+func (c *Context) Effects() (set, unset []event.Time, forget, unchanged bool) {
+	return c.set, c.unset, c.forget, c.unchanged
+}
