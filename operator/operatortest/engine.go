@@ -233,11 +233,7 @@ func (e *Engine[T]) advanceTo(k *task, mark event.Time) {
 		if !ok || at > mark {
 			break
 		}
-		s := k.keys[key]
-		s.timers = slices.Delete(s.timers, 0, 1)
-		k.raw.Context().Begin(operator.Meta{Time: at, Watermark: at - 1})
-		k.raw.Timer(key, s.state, at)
-		k.effects(key, s)
+		k.fire(key, k.keys[key])
 	}
 	for _, next := range k.chained {
 		e.advanceTo(next, mark)
@@ -255,6 +251,15 @@ func (q *queue) watermark(w event.Time) {
 		q.messages = q.messages[:n-1]
 	}
 	q.messages = append(q.messages, message{meta: operator.Meta{Watermark: w}})
+}
+
+// fire calls the operator for the key's first timer.
+func (k *task) fire(key string, s *keyed) {
+	at := s.timers[0]
+	s.timers = slices.Delete(s.timers, 0, 1)
+	k.raw.Context().Begin(operator.Meta{Time: at, Watermark: at - 1})
+	k.raw.Timer(key, s.state, at)
+	k.effects(key, s)
 }
 
 // earliest finds the first timer of all keys, by time, then key. due may
@@ -297,6 +302,15 @@ func (e *Engine[T]) fold(k *task, m operator.Meta, record any) {
 	if !known {
 		s = &keyed{state: k.raw.NewState()}
 		k.keys[key] = s
+	}
+	if k.node.Ordered { // a chained stage may be sent to before its own watermark
+		for len(s.timers) > 0 && s.timers[0] <= m.Watermark {
+			k.fire(key, s)
+		}
+		if k.keys[key] == nil {
+			s, known = &keyed{state: k.raw.NewState()}, false
+			k.keys[key] = s
+		}
 	}
 	k.raw.Context().Begin(m)
 	k.raw.Fold(key, s.state, record)
