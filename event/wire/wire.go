@@ -56,7 +56,7 @@ func AppendStrings(dst []byte, list []string) []byte {
 }
 
 // Reader reads what the Append functions wrote. After the first failure every
-// read returns a zero value and Err says ErrCorrupt.
+// read returns a zero value and Err says ErrCorrupt, or what Fail was given.
 type Reader struct {
 	b   []byte
 	err error
@@ -65,16 +65,23 @@ type Reader struct {
 // NewReader reads from b, which must not change while the Reader is used.
 func NewReader(b []byte) *Reader { return &Reader{b: b} }
 
-// Err is nil, or ErrCorrupt.
+// Err is nil, ErrCorrupt, or what was given to Fail.
 func (r *Reader) Err() error { return r.err }
 
 // Len is how many bytes are left.
 func (r *Reader) Len() int { return len(r.b) }
 
-func (r *Reader) fail() {
-	r.err = ErrCorrupt
+// Fail makes err the error of the Reader, unless it has one, and drops what is
+// left of the input: for a decoder that reads well-formed bytes which it does
+// not understand, such as a record of a later version.
+func (r *Reader) Fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
 	r.b = nil
 }
+
+func (r *Reader) fail() { r.Fail(ErrCorrupt) }
 
 // Uvarint reads an unsigned varint.
 func (r *Reader) Uvarint() uint64 {
