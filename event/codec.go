@@ -152,7 +152,9 @@ func ReadEvent(r *wire.Reader, e *Event, names *Names) {
 		e.Request = r.String()
 	}
 	if flags&hasMetadata != 0 {
-		e.Metadata = r.Bytes()
+		if b := r.Bytes(); len(b) > 0 {
+			e.Metadata = b
+		}
 	}
 }
 
