@@ -197,7 +197,7 @@ func (t *table[K, S, I]) Advance(watermark event.Time) {
 			continue // overtaken by an earlier entry of the same slot
 		}
 		e.slot.queued = event.MaxTime
-		t.fire(e.slot, watermark)
+		t.fire(e.slot, e.at) // only this one: timers fire in time order over all keys
 		t.queue(e.slot)
 	}
 }
@@ -287,7 +287,7 @@ func (t *table[K, S, I]) Encode(most int) int {
 		t.pending[last] = nil
 		t.pending = t.pending[:last]
 		t.save(s)
-		if s.gone && s.dirty == 0 {
+		if s.gone && s.dirty == 0 && t.slots[s.key] == s {
 			delete(t.slots, s.key)
 		}
 	}

@@ -1,0 +1,40 @@
+# One target for each habit; `make help` lists them.
+GO ?= go
+LINT = $(GO) tool -modfile=tools/go.mod golangci-lint
+
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
+
+build: ## build ./millrace
+	$(GO) build -trimpath -o millrace ./cmd/millrace
+
+test: ## build and run every test that needs only Go
+	$(GO) vet ./...
+	$(GO) test ./...
+
+test-race: ## the same tests under the race detector (needs gcc)
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+test-browser: ## install a browser if there is none, and test the dashboard in it
+	./scripts/install-browser.sh
+	MILLRACE_BROWSER=required $(GO) test -count=1 ./serve/dashboard/...
+
+lint: ## run golangci-lint with the house rules
+	$(LINT) run ./...
+	./scripts/check-size.sh
+
+fuzz: ## fuzz every parser for FUZZTIME each (default 20s)
+	./scripts/fuzz.sh $(or $(FUZZTIME),20s)
+
+bench: ## measure the figures of docs/benchmarks.md and print them as a table
+	./scripts/bench.sh
+
+soak: ## thousands of simulated crashes and 50 real kills
+	MILLRACE_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'Simulation|Kill' ./engine/... ./cmd/...
+
+demo: ## server, generated shop traffic and dashboard
+	$(GO) run ./cmd/millrace demo
+
+.PHONY: help build test test-race test-browser lint fuzz bench soak demo
