@@ -83,6 +83,15 @@ func (r *Reader) Fail(err error) {
 
 func (r *Reader) fail() { r.Fail(ErrCorrupt) }
 
+// End is what a decoder returns when it has read all that it knows of: Err,
+// or ErrCorrupt when bytes are left.
+func (r *Reader) End() error {
+	if r.err == nil && len(r.b) > 0 {
+		r.fail()
+	}
+	return r.err
+}
+
 // Uvarint reads an unsigned varint.
 func (r *Reader) Uvarint() uint64 {
 	v, n := binary.Uvarint(r.b)

@@ -98,3 +98,21 @@ func TestLengthsBeyondTheInputAreCorrupt(t *testing.T) {
 		t.Errorf("Bool of 2: error %v, want ErrCorrupt", r.Err())
 	}
 }
+
+// A decoder that has read all that it knows of accepts no bytes after it.
+func TestEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		in   []byte
+		want error
+	}{
+		"all read":   {[]byte{1}, nil},
+		"bytes left": {[]byte{1, 2}, ErrCorrupt},
+		"truncated":  {nil, ErrCorrupt},
+	} {
+		r := NewReader(c.in)
+		r.Byte()
+		if err := r.End(); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+}
