@@ -29,9 +29,10 @@ import (
 //	restore shards=N   encodes all state, and goes on from it with N shards
 //
 // send and watermark answer with what the stages emit: "STAGE.PORT TIME JSON"
-// a line. TIME is HH:MM:SS[.mmm] on 2026-01-01, "dN HH:MM:SS" N days later,
-// or RFC 3339. The out-of-orderness bound is 5 seconds. "views after" an
-// event are there at once, as in an engine that answers after every block.
+// a line, and events as send takes them. TIME is HH:MM:SS[.mmm] on 2026-01-01,
+// "dN HH:MM:SS" N days later, or RFC 3339. The out-of-orderness bound is 5
+// seconds. "views after" an event are there at once, as in an engine that
+// answers after every block.
 //
 // Every script runs once on one shard in order, where its outputs are
 // compared, and again on three shards with random interleavings, where the
@@ -78,8 +79,11 @@ func newScript(t *testing.T, topology *operator.Topology, shards int, seed uint6
 }
 
 func (s *script) emitted(stage, port string, m operator.Meta, record any) {
-	b, err := json.Marshal(record)
-	if err != nil {
+	var b []byte
+	var err error
+	if e, ok := record.(*event.Enriched); ok {
+		b = appendEvent(nil, e)
+	} else if b, err = json.Marshal(record); err != nil {
 		b = fmt.Appendf(nil, "%+v", record)
 	}
 	fmt.Fprintf(&s.out, "%s.%s %s %s\n", stage, port, clock(m.Time), b)
@@ -236,6 +240,20 @@ func (s *script) parseEvent(t *testing.T, d *datadriven.TestData, line string) e
 	}
 	e.ItemInfo, e.UserInfo = s.items[e.Item], s.users[e.User]
 	return e
+}
+
+// appendEvent writes an event as send takes it, without its time.
+func appendEvent(b []byte, e *event.Enriched) []byte {
+	b = fmt.Appendf(b, "%s %s %s", e.User, e.Item, e.Type)
+	if e.HasValue {
+		b = fmt.Appendf(b, " value=%v", e.Value)
+	}
+	for _, f := range [...]struct{ name, value string }{{"id", e.ID}, {"session", e.Session}, {"request", e.Request}} {
+		if f.value != "" {
+			b = fmt.Appendf(b, " %s=%s", f.name, f.value)
+		}
+	}
+	return b
 }
 
 // day0 is the day of the clock times in scripts.
