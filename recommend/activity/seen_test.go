@@ -1,0 +1,77 @@
+package activity
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"millrace/event"
+	"millrace/operator"
+)
+
+// Readers of a published list are not disturbed by its growth. Run with -race.
+func TestSeenIsReadWhileItGrows(t *testing.T) {
+	var s Seen
+	var readers sync.WaitGroup
+	for i := range 3000 {
+		s.add(item(i), 1000)
+		if i%100 != 0 {
+			continue
+		}
+		published, newest := s, i
+		readers.Go(func() {
+			for n := range 3100 {
+				want := n <= newest && n > newest-1000
+				if published.Has(item(n)) != want {
+					t.Errorf("of items up to %d: has %d is %v", newest, n, !want)
+				}
+			}
+		})
+	}
+	readers.Wait()
+}
+
+// A full list costs memory for twice its items at most, however long it runs.
+func TestSeenIsBounded(t *testing.T) {
+	var s Seen
+	const limit = 100
+	for i := range 10_000 {
+		s.add(item(i), limit)
+		if s.Len() != min(i+1, limit) {
+			t.Fatalf("%d items after %d", s.Len(), i+1)
+		}
+	}
+	if cap(s.items) > 4*limit || len(s.index.entries) > 8*limit {
+		t.Errorf("memory for %d items and %d entries, want at most %d and %d", cap(s.items), len(s.index.entries), 4*limit, 8*limit)
+	}
+}
+
+func item(i int) string { return fmt.Sprint("item-", i) }
+
+// Ratings and views of 6,000 users with 170 items each, answered every 1000
+// events.
+func BenchmarkFold(b *testing.B) {
+	for _, kind := range []string{"view", "rating", "impression"} {
+		b.Run(kind, func(b *testing.B) {
+			o := Defaults()
+			table := topology(o).Nodes()[0].NewTable(operator.Shard{Views: func(operator.ViewWrite) {}})
+			fold := table.Sink().(func(operator.Meta, *event.Enriched))
+			var users, items [6000]string
+			for i := range users {
+				users[i], items[i] = fmt.Sprint("user-", i), item(i)
+			}
+			e := event.Enriched{Event: event.Event{Type: kind, HasValue: kind == "rating", Value: 4}}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				e.Time = event.Time(1_700_000_000_000 + i*10)
+				user := i / 170 * 7919 % len(users)
+				e.User, e.Item = users[user], items[(user+i%170*31)%len(items)]
+				fold(operator.Meta{Time: e.Time, Watermark: e.Time - 5001}, &e)
+				if i%1000 == 0 {
+					table.Advance(e.Time - 5001)
+					table.Answers()
+				}
+			}
+		})
+	}
+}
