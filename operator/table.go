@@ -2,6 +2,7 @@ package operator
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"millrace/event"
@@ -45,6 +46,11 @@ type Snapshotter interface {
 	Load(key, value []byte) error
 	// Each calls fn for every key in order, with its encoded state.
 	Each(fn func(key string, value []byte) error) error
+	// HandOver is Each for a table that will be used no more: it also names
+	// the keys that were forgotten since the last checkpoint, with a nil value.
+	HandOver(fn func(key string, value []byte) error) error
+	// TakeOver takes what HandOver gave, as a change that no checkpoint has yet.
+	TakeOver(key, value []byte) error
 }
 
 // StateWrite is a key's encoded state on its way to a state backend. A nil
@@ -354,18 +360,43 @@ func SplitState(value []byte) (version uint8, timers []event.Time, state []byte,
 }
 
 func (t *table[K, S, I]) Each(fn func(key string, value []byte) error) error {
-	keys := make([]K, 0, len(t.slots))
-	for k, s := range t.slots {
-		if !s.gone {
-			keys = append(keys, k)
+	return t.HandOver(func(key string, value []byte) error {
+		if value == nil {
+			return nil
 		}
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		if err := fn(string(KeyBytes(nil, k)), t.encode(nil, t.slots[k])); err != nil {
+		return fn(key, value)
+	})
+}
+
+func (t *table[K, S, I]) HandOver(fn func(key string, value []byte) error) error {
+	for _, k := range slices.Sorted(maps.Keys(t.slots)) {
+		var value []byte
+		if s := t.slots[k]; !s.gone {
+			value = t.encode(nil, s)
+		}
+		if err := fn(string(KeyBytes(nil, k)), value); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+func (t *table[K, S, I]) TakeOver(key, value []byte) error {
+	if value != nil {
+		if err := t.Load(key, value); err != nil {
+			return err
+		}
+	}
+	k, ok := KeyFrom[K](key)
+	if !ok {
+		return fmt.Errorf("stage %s: %w: not a key: %q", t.node.Name, wire.ErrCorrupt, key)
+	}
+	s := t.slots[k]
+	if s == nil {
+		s = &slot[K, S]{key: k, queued: event.MaxTime, gone: true}
+		t.slots[k] = s
+	}
+	t.mark(s)
 	return nil
 }
 

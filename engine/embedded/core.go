@@ -1,0 +1,209 @@
+package embedded
+
+import (
+	"fmt"
+	"slices"
+
+	"millrace/catalog"
+	"millrace/event"
+	"millrace/event/wire"
+	"millrace/eventlog"
+	"millrace/operator"
+	"millrace/state"
+)
+
+// core is the deterministic part of the engine: a fold of blocks. It reads no
+// clock and starts no goroutine that outlives a call.
+type core struct {
+	build      func([]byte) (*Program, error)
+	shards     int
+	duplicates Duplicates
+
+	block     uint64
+	config    []byte
+	positions map[string]uint64 // how far each import has got
+	source    operator.BoundedOutOfOrderness
+	index     *catalog.Index
+	users     userSet
+	program   *Program // nil before the first configuration record
+	pipeline  *pipeline
+	send      []func(operator.Meta, *event.Enriched)
+
+	names    event.Names
+	item     *event.Item    // the last one that names.Item looked up
+	changes  []event.Change // of the catalogue, by the blocks since takeChanges
+	repeated [][]int        // by shard: rows of the block that were ignored
+
+	// What a configuration has left without a stage, until it is deleted.
+	orphans     []state.Table
+	orphanViews []string
+
+	events uint64 // applied since the start
+}
+
+func newCore(o Options, index *catalog.Index) *core {
+	c := &core{
+		build: o.Build, shards: o.Shards, duplicates: o.Duplicates,
+		index: index, positions: map[string]uint64{}, users: newUserSet(),
+	}
+	c.source.Restore(event.MinTime)
+	c.names.Type = func(b []byte) string {
+		if name, ok := c.program.Types.Canonical(b); ok {
+			return name
+		}
+		return string(b)
+	}
+	c.names.Item = func(b []byte) string {
+		if c.item = c.index.ItemBytes(b); c.item != nil {
+			return c.item.ID
+		}
+		return string(b)
+	}
+	c.pipeline = &pipeline{topology: &operator.Topology{}}
+	return c
+}
+
+// apply folds one block. Its answers are collected by pipeline.answers.
+func (c *core) apply(b *eventlog.Block) error {
+	if b.Number != c.block+1 {
+		return fmt.Errorf("apply block %d after block %d: %w", b.Number, c.block, eventlog.ErrCorrupt)
+	}
+	var err error
+	switch b.Kind {
+	case eventlog.Config:
+		err = c.configure(slices.Clone(b.Payload))
+	case eventlog.Catalogue:
+		err = c.applyCatalogue(b)
+	case eventlog.Events:
+		err = c.applyEvents(b)
+	default:
+		err = fmt.Errorf("%w: unknown kind of block %d", eventlog.ErrCorrupt, b.Kind)
+	}
+	if err != nil {
+		return err
+	}
+	for _, p := range b.Positions {
+		c.positions[p.Source] = p.Next
+	}
+	c.block = b.Number
+	return nil
+}
+
+// applyEvents stamps, enriches and routes a block's events, and folds them.
+func (c *core) applyEvents(b *eventlog.Block) error {
+	if c.program == nil {
+		return fmt.Errorf("events before any configuration: %w", eventlog.ErrCorrupt)
+	}
+	r := wire.NewReader(b.Payload)
+	var e event.Enriched
+	for row := range b.Count {
+		event.ReadEvent(r, &e.Event, &c.names)
+		if r.Err() != nil {
+			return fmt.Errorf("event %d: %w: %w", row, eventlog.ErrCorrupt, r.Err())
+		}
+		c.enrich(&e, row)
+		m := c.source.Stamp(e.Time)
+		for _, send := range c.send {
+			send(m, &e)
+		}
+	}
+	c.events += uint64(b.Count)
+	return c.pipeline.finish(b.Count, c.source.Watermark())
+}
+
+// enrich attaches what the catalogue knows, and creates what it does not.
+func (c *core) enrich(e *event.Enriched, row int) {
+	e.Row = row
+	if c.item == nil {
+		change := event.Change{Kind: event.EnsureItem, Item: &event.Item{ID: e.Item, Created: e.Time}}
+		c.index.Apply(change)
+		c.changes = append(c.changes, change)
+		c.item = c.index.Item(e.Item)
+	}
+	e.ItemInfo = c.item
+	e.UserInfo = c.index.User(e.User)
+	if c.users.add(e.User) && e.UserInfo == nil {
+		c.changes = append(c.changes, event.Change{Kind: event.EnsureUser, User: &event.User{ID: e.User}})
+	}
+}
+
+// applyCatalogue applies catalogue writes and deletions. They are a block of
+// their own, so everything before has been folded.
+func (c *core) applyCatalogue(b *eventlog.Block) error {
+	r := wire.NewReader(b.Payload)
+	for row := range b.Count {
+		change := event.ReadChange(r)
+		if r.Err() != nil {
+			return fmt.Errorf("catalogue change %d: %w: %w", row, eventlog.ErrCorrupt, r.Err())
+		}
+		c.index.Apply(change)
+		c.changes = append(c.changes, change)
+		switch change.Kind {
+		case event.DeleteUser:
+			c.users.remove(change.User.ID)
+			c.pipeline.forget(operator.SubjectUser, change.User.ID)
+		case event.DeleteItem:
+			c.pipeline.forget(operator.SubjectItem, change.Item.ID)
+		}
+	}
+	return nil
+}
+
+// configure installs a configuration: the program is built anew and takes
+// over the state of the one before, stage by stage.
+func (c *core) configure(config []byte) error {
+	program, err := c.build(config)
+	if err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	c.repeated = make([][]int, c.shards)
+	p, err := newPipeline(program.Topology, c.shards, c.taps())
+	if err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	orphans, err := p.takeOver(c.pipeline)
+	if err != nil {
+		return fmt.Errorf("configure: take over state: %w", err)
+	}
+	c.orphans = append(c.orphans, orphans...)
+	for _, view := range c.pipeline.topology.Views() {
+		if !slices.Contains(program.Topology.Views(), view) {
+			c.orphanViews = append(c.orphanViews, view)
+		}
+	}
+	if c.send, err = entries[event.Enriched](p); err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	c.program, c.pipeline, c.config = program, p, config
+	c.source.Bound = program.OutOfOrderness
+	return nil
+}
+
+// taps connects the engine to the records that say which events were ignored.
+func (c *core) taps() []tap {
+	if c.duplicates.Row == nil {
+		return nil
+	}
+	return []tap{{stage: c.duplicates.Stage, port: c.duplicates.Port, sink: func(shard int) operator.RawSink {
+		return func(_ operator.Meta, record any) {
+			c.repeated[shard] = append(c.repeated[shard], c.duplicates.Row(record))
+		}
+	}}}
+}
+
+// takeChanges hands over what changed in the catalogue.
+func (c *core) takeChanges() []event.Change {
+	list := c.changes
+	c.changes = nil
+	return list
+}
+
+// takeDuplicates hands over which rows of the last block were ignored.
+func (c *core) takeDuplicates() []int {
+	var rows []int
+	for i, list := range c.repeated {
+		rows = append(rows, list...)
+		c.repeated[i] = list[:0]
+	}
+	return rows
+}

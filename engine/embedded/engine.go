@@ -1,0 +1,332 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"millrace/catalog"
+	"millrace/event"
+	"millrace/eventlog"
+	"millrace/operator"
+	"millrace/state"
+	"millrace/view"
+)
+
+// Errors of the engine.
+var (
+	// ErrClosed is the error of waiting on an engine that has been closed.
+	ErrClosed = errors.New("embedded: engine is closed")
+	// ErrFailed is the error of waiting on an engine that has stopped because
+	// of an earlier error, which is wrapped with it.
+	ErrFailed = errors.New("embedded: engine has stopped")
+)
+
+// Program is what the engine runs: built from a configuration, so that a
+// replay runs what ran when the blocks were live.
+type Program struct {
+	Topology *operator.Topology
+	Types    *event.Types
+	// OutOfOrderness is how late events may be in event time before they
+	// count as late.
+	OutOfOrderness event.Duration
+}
+
+// Options are the parts that an engine is wired to.
+type Options struct {
+	// Build makes the program of a configuration record.
+	Build func(config []byte) (*Program, error)
+	// Shards is how many keys are folded in parallel; 0 means the cores.
+	Shards int
+	// Log is where recovery reads the blocks after the checkpoint from.
+	Log BlockSource
+	// State keeps checkpoints.
+	State state.Backend
+	// Views keeps the answers.
+	Views view.Store
+	// Catalog is the SQL view of the catalogue; nil leaves it out.
+	Catalog catalog.Store
+	// Duplicates names the stage and port whose records say which events of a
+	// block were ignored; Row reads the position from such a record.
+	Duplicates Duplicates
+	// CheckpointInterval is the least time between the starts of two
+	// checkpoints; 0 means DefaultCheckpointInterval, negative none at all
+	// but the one on Close.
+	CheckpointInterval time.Duration
+	// Now is the wall clock, for intervals and latencies only.
+	Now func() time.Time
+	// Logger takes what an operator of the service should know.
+	Logger *slog.Logger
+}
+
+// BlockSource is the log as the engine reads it: the blocks from a number on,
+// in order. A block is valid only during the call of fn.
+type BlockSource interface {
+	Scan(from uint64, fn func(*eventlog.Block) error) error
+}
+
+// Duplicates says where the engine learns which events were ignored as repeats.
+type Duplicates struct {
+	Stage, Port string
+	Row         func(record any) int
+}
+
+// DefaultCheckpointInterval is how often a checkpoint starts.
+const DefaultCheckpointInterval = 10 * time.Second
+
+// queuedBlocks bounds the blocks that wait to be processed; a full queue
+// holds up the log's appender, which is the backpressure.
+const queuedBlocks = 8
+
+// Engine processes the blocks of one log. Deliver may be called from one
+// goroutine; everything else from any.
+type Engine struct {
+	options Options
+	index   *catalog.Index
+	core    *core
+	blocks  chan *eventlog.Block
+	stop    chan struct{}
+	stopped chan struct{}
+	closing sync.Once
+	sink    *catalogSink
+	saver   *saver
+	stats   stats
+
+	applied atomic.Uint64 // the last block whose answers are published
+	mutex   sync.Mutex
+	waiters map[uint64][]chan struct{}
+	results outcomes
+	failure atomic.Pointer[error]
+}
+
+// Open recovers the engine's state from the newest checkpoint and the blocks
+// after it, publishes its views and starts processing.
+func Open(o Options) (*Engine, error) {
+	e, err := open(o, func(f func()) { go f() })
+	if err != nil {
+		return nil, err
+	}
+	go e.run()
+	return e, nil
+}
+
+// open makes an engine that has recovered and waits to be run. spawn starts
+// what runs beside it; a simulation passes its own.
+func open(o Options, spawn func(func())) (*Engine, error) {
+	if o.Shards == 0 {
+		o.Shards = min(runtime.GOMAXPROCS(0), operator.KeyGroups)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.CheckpointInterval == 0 {
+		o.CheckpointInterval = DefaultCheckpointInterval
+	}
+	e := &Engine{
+		options: o, index: catalog.NewIndex(),
+		blocks: make(chan *eventlog.Block, queuedBlocks),
+		stop:   make(chan struct{}), stopped: make(chan struct{}),
+		waiters: map[uint64][]chan struct{}{},
+	}
+	e.core = newCore(o, e.index)
+	e.saver = newSaver(o, spawn)
+	if err := e.recover(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// recover loads the newest checkpoint and replays the log after it. Answers
+// are made once, at the end.
+func (e *Engine) recover() error {
+	began := e.options.Now()
+	if err := e.core.restore(e.options.State); err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	checkpoint := e.core.block
+	sink, err := newCatalogSink(e.options.Catalog, e.index, checkpoint, e.options.Logger)
+	if err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	e.sink, e.saver.saved, e.saver.committed = sink, checkpoint, checkpoint
+	err = e.options.Log.Scan(checkpoint+1, func(b *eventlog.Block) error {
+		if err := e.core.apply(b); err != nil {
+			return err
+		}
+		e.sink.put(b.Number, e.core.takeChanges())
+		e.core.takeDuplicates()
+		return nil
+	})
+	if err != nil {
+		e.sink.close()
+		return fmt.Errorf("recover: replay from block %d: %w", checkpoint+1, err)
+	}
+	if err := e.publish(false); err != nil {
+		e.sink.close()
+		return fmt.Errorf("recover: %w", err)
+	}
+	e.applied.Store(e.core.block)
+	e.options.Logger.Info("recovered", "checkpoint", checkpoint, "blocks", e.core.block, "took", e.options.Now().Sub(began))
+	return nil
+}
+
+// Deliver hands over a durable block; it waits while the queue is full.
+func (e *Engine) Deliver(b *eventlog.Block) {
+	select {
+	case e.blocks <- b:
+	case <-e.stopped:
+	}
+}
+
+// run processes blocks, and works on checkpoints in between.
+func (e *Engine) run() {
+	defer close(e.stopped)
+	tick := time.NewTicker(checkpointTick)
+	defer tick.Stop()
+	for {
+		var err error
+		select {
+		case b := <-e.blocks:
+			err = e.process(b)
+		case <-tick.C:
+			err = e.checkpoint(false)
+		case <-e.stop:
+			e.drain()
+			return
+		}
+		if err != nil {
+			e.fail(err)
+			return
+		}
+	}
+}
+
+// drain processes what was delivered before Close, and takes a last checkpoint.
+func (e *Engine) drain() {
+	for {
+		select {
+		case b := <-e.blocks:
+			if err := e.process(b); err != nil {
+				e.fail(err)
+				return
+			}
+			continue
+		default:
+		}
+		break
+	}
+	if err := e.checkpoint(true); err != nil {
+		e.fail(err)
+	}
+}
+
+func (e *Engine) process(b *eventlog.Block) error {
+	if b.Number <= e.core.block {
+		return nil // already replayed by recovery
+	}
+	began := e.options.Now()
+	if b.Kind == eventlog.Config {
+		e.saver.finishEncoding(e.core, e.sink)
+	}
+	if err := e.core.apply(b); err != nil {
+		return fmt.Errorf("block %d: %w", b.Number, err)
+	}
+	if err := e.publish(b.Count <= inlineRecords); err != nil {
+		return fmt.Errorf("block %d: %w", b.Number, err)
+	}
+	e.sink.put(b.Number, e.core.takeChanges())
+	e.finished(b, began)
+	return e.checkpoint(false)
+}
+
+// publish makes the answers of all changed keys visible together.
+func (e *Engine) publish(inline bool) error {
+	writes, err := e.core.pipeline.answers(inline)
+	if err != nil {
+		return err
+	}
+	gone, err := e.orphanedAnswers()
+	if err != nil {
+		return err
+	}
+	writes = append(writes, gone)
+	if err := e.options.Views.Publish(e.core.block, e.core.source.StreamTime(), writes...); err != nil {
+		return fmt.Errorf("publish views: %w", err)
+	}
+	e.core.pipeline.recycle()
+	return nil
+}
+
+// orphanedAnswers deletes the views that a configuration left without a stage.
+func (e *Engine) orphanedAnswers() ([]operator.ViewWrite, error) {
+	var writes []operator.ViewWrite
+	for _, name := range e.core.orphanViews {
+		err := e.options.Views.Each(name, func(key string, _ operator.Value) error {
+			writes = append(writes, operator.ViewWrite{View: name, Key: key})
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("delete view %s: %w", name, err)
+		}
+	}
+	e.core.orphanViews = nil
+	return writes, nil
+}
+
+// finished tells those who wait that a block is visible.
+func (e *Engine) finished(b *eventlog.Block, began time.Time) {
+	now := e.options.Now()
+	e.mutex.Lock()
+	e.results.put(b.Number, e.core.takeDuplicates())
+	e.applied.Store(b.Number)
+	waiting := e.waiters[b.Number]
+	delete(e.waiters, b.Number)
+	e.mutex.Unlock()
+	for _, w := range waiting {
+		close(w)
+	}
+	e.stats.block(b, began, now, e.core)
+}
+
+// fail stops the engine; everyone who waits learns why.
+func (e *Engine) fail(err error) {
+	e.options.Logger.Error("engine stopped", "error", err)
+	e.failure.Store(&err)
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	for number, list := range e.waiters {
+		for _, w := range list {
+			close(w)
+		}
+		delete(e.waiters, number)
+	}
+}
+
+// Err is nil while the engine works, or wraps ErrFailed.
+func (e *Engine) Err() error {
+	if err := e.failure.Load(); err != nil {
+		return fmt.Errorf("%w: %w", ErrFailed, *err)
+	}
+	return nil
+}
+
+// Close processes what was delivered, takes a checkpoint and stops. It does
+// not close the parts that it was given.
+func (e *Engine) Close() error {
+	e.closing.Do(func() { close(e.stop) })
+	<-e.stopped
+	e.saver.close()
+	e.sink.close()
+	return errors.Join(e.Err(), e.sink.err())
+}
+
+// Config is the configuration record that the engine last installed, nil
+// before the first. Only meaningful while no block is being processed.
+func (e *Engine) Config() []byte { return e.core.config }

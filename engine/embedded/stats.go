@@ -1,0 +1,81 @@
+package embedded
+
+import (
+	"sync"
+	"time"
+
+	"millrace/catalog"
+	"millrace/event"
+	"millrace/eventlog"
+)
+
+// Stats is what the engine knows of itself at one moment.
+type Stats struct {
+	Block      uint64     // the last one that is visible
+	Events     uint64     // applied since the log began
+	Duplicates uint64     // ignored as repeats since the start
+	StreamTime event.Time // the largest event time applied, event.MinTime before the first
+	Watermark  event.Time
+	Shards     int
+	Queued     int            // blocks that wait
+	Keys       map[string]int // by stage
+	// LastLatency is the time from the last block's append to its visibility.
+	LastLatency time.Duration
+}
+
+// Observer is told of every block that became visible, on the engine's
+// goroutine: it must be quick.
+type Observer func(BlockStats)
+
+// BlockStats is what one block took.
+type BlockStats struct {
+	Events  int
+	Apply   time.Duration // from the start of its processing to visibility
+	Latency time.Duration // from its append to visibility
+}
+
+// stats collects what Stats shows.
+type stats struct {
+	mutex    sync.Mutex
+	observer Observer
+	now      Stats
+	keys     time.Time // when now.Keys was counted
+}
+
+// keysEvery is how often keys are counted.
+const keysEvery = time.Second
+
+func (s *stats) block(b *eventlog.Block, began, now time.Time, c *core) {
+	latency := now.Sub(b.Time.Go())
+	s.mutex.Lock()
+	s.now.Block, s.now.Events = b.Number, c.events
+	s.now.StreamTime, s.now.Watermark = c.source.StreamTime(), c.source.Watermark()
+	s.now.LastLatency = latency
+	if now.Sub(s.keys) >= keysEvery {
+		s.now.Keys, s.keys = c.pipeline.keys(), now
+	}
+	observer := s.observer
+	s.mutex.Unlock()
+	if observer != nil && b.Kind == eventlog.Events {
+		observer(BlockStats{Events: b.Count, Apply: now.Sub(began), Latency: latency})
+	}
+}
+
+// Stats reports the present figures.
+func (e *Engine) Stats() Stats {
+	e.stats.mutex.Lock()
+	defer e.stats.mutex.Unlock()
+	s := e.stats.now
+	s.Shards, s.Queued = e.options.Shards, len(e.blocks)
+	return s
+}
+
+// Observe sets the function that is told of every block.
+func (e *Engine) Observe(o Observer) {
+	e.stats.mutex.Lock()
+	defer e.stats.mutex.Unlock()
+	e.stats.observer = o
+}
+
+// Index is the catalogue in memory.
+func (e *Engine) Index() *catalog.Index { return e.index }

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+const (
+	eventRate   = 1000 // events posted a second, each alone
+	requestRate = 5000 // recommendation requests a second
+	probeEvery  = 10   // one event in so many is followed by a look at the list
+	workers     = 64
+)
+
+// loader sends requests at a fixed rate, whatever the answers take: latency
+// counts from the moment a request was due.
+type loader struct {
+	client *http.Client
+	url    string
+	users  []string
+	items  []string
+	at     time.Time // the event time that new events carry
+	failed atomic.Int64
+}
+
+func measureServing(ctx context.Context, binary, data string, length time.Duration) ([]figure, error) {
+	s, _, err := start(ctx, binary, data)
+	if err != nil {
+		return nil, err
+	}
+	defer s.stop()
+	l := &loader{url: s.url, client: &http.Client{
+		Timeout:   10 * time.Second,
+		Transport: &http.Transport{MaxIdleConns: 2 * workers, MaxIdleConnsPerHost: 2 * workers},
+	}}
+	if err := l.prepare(); err != nil {
+		return nil, err
+	}
+	applied, probes := l.postEvents(ctx, length)
+	figures := []figure{
+		{fmt.Sprintf("event posted with wait=applied at %d/s", eventRate), "", latencies(applied)},
+		{"... and the changed list read", "p99 < 10 ms", latencies(probes)},
+	}
+	var events sync.WaitGroup
+	stop, cancel := context.WithCancel(ctx)
+	events.Go(func() { l.postEvents(stop, length+time.Second) })
+	answers := l.paced(ctx, requestRate, length, func(i int) error { return l.recommend(l.users[i%len(l.users)]) })
+	cancel()
+	events.Wait()
+	figures = append(figures, figure{
+		fmt.Sprintf("recommendations at %d/s while %d events/s arrive", requestRate, eventRate), "p99 < 2 ms", latencies(answers),
+	})
+	if n := l.failed.Load(); n > 0 {
+		return figures, fmt.Errorf("%d requests failed", n)
+	}
+	return figures, nil
+}
+
+func latencies(h *hdrhistogram.Histogram) string {
+	ms := func(q float64) float64 { return float64(h.ValueAtQuantile(q)) / 1000 }
+	return fmt.Sprintf("p50 %.2f ms, p99 %.2f ms, max %.1f ms (%d)", ms(50), ms(99), float64(h.Max())/1000, h.TotalCount())
+}
+
+// prepare finds users and items to ask about.
+func (l *loader) prepare() error {
+	var trending struct {
+		AsOf  time.Time `json:"as_of"`
+		Items []struct {
+			ID string `json:"item_id"`
+		} `json:"items"`
+	}
+	if err := l.get("/v1/trending?n=100&half_life=30d", &trending); err != nil {
+		return err
+	}
+	for _, i := range trending.Items {
+		l.items = append(l.items, i.ID)
+	}
+	l.at = trending.AsOf
+	for u := 1; u <= 6000; u++ {
+		l.users = append(l.users, fmt.Sprint(u))
+	}
+	if len(l.items) == 0 {
+		return fmt.Errorf("no trending items in the loaded data")
+	}
+	return nil
+}
+
+func (l *loader) get(path string, into any) error {
+	r, err := l.client.Get(l.url + path)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s: %s", path, r.Status)
+	}
+	if into == nil {
+		_, err = io.Copy(io.Discard, r.Body)
+		return err
+	}
+	return json.NewDecoder(r.Body).Decode(into)
+}
+
+func (l *loader) recommend(user string) error {
+	return l.get("/v1/users/"+url.PathEscape(user)+"/recommendations?n=10", nil)
+}
+
+// postEvents posts one event after the other and looks at some of the lists
+// that they change.
+func (l *loader) postEvents(ctx context.Context, length time.Duration) (applied, probes *hdrhistogram.Histogram) {
+	probes = newHistogram()
+	var mutex sync.Mutex
+	applied = l.paced(ctx, eventRate, length, func(i int) error {
+		began := time.Now()
+		user, item := l.users[rand.IntN(len(l.users))], l.items[rand.IntN(len(l.items))]
+		body := fmt.Sprintf(`{"user_id":%q,"item_id":%q,"event_type":"view","timestamp":%d}`, user, item, l.at.UnixMilli()+int64(i))
+		r, err := l.client.Post(l.url+"/v1/events?wait=applied", "application/json", bytes.NewReader([]byte(body)))
+		if err != nil {
+			return err
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		r.Body.Close()
+		if r.StatusCode != http.StatusOK {
+			return fmt.Errorf("POST /v1/events: %s", r.Status)
+		}
+		if i%probeEvery != 0 {
+			return nil
+		}
+		if err := l.recommend(user); err != nil {
+			return err
+		}
+		mutex.Lock()
+		defer mutex.Unlock()
+		return probes.RecordValue(time.Since(began).Microseconds())
+	})
+	return applied, probes
+}
+
+func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 60_000_000, 3) }
+
+// paced calls fn at a fixed rate from several workers.
+func (l *loader) paced(ctx context.Context, rate int, length time.Duration, fn func(i int) error) *hdrhistogram.Histogram {
+	h := newHistogram()
+	var mutex sync.Mutex
+	var next atomic.Int64
+	total := int64(length.Seconds() * float64(rate))
+	began := time.Now()
+	var wait sync.WaitGroup
+	for range workers {
+		wait.Go(func() {
+			for ctx.Err() == nil {
+				i := next.Add(1) - 1
+				if i >= total {
+					return
+				}
+				due := began.Add(time.Duration(i) * time.Second / time.Duration(rate))
+				time.Sleep(time.Until(due))
+				if err := fn(int(i)); err != nil {
+					l.failed.Add(1)
+					continue
+				}
+				took := time.Since(due).Microseconds()
+				mutex.Lock()
+				_ = h.RecordValue(max(took, 1))
+				mutex.Unlock()
+			}
+		})
+	}
+	wait.Wait()
+	return h
+}
