@@ -1,0 +1,78 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"io/fs"
+	"strings"
+
+	"github.com/pressly/goose/v3"
+)
+
+// Dialect is all in which one database differs from another; the rest of this
+// package is the SQL that they share. A new database is a Dialect, its
+// migrations, and a function that opens connections.
+//
+// The migrations must make the tables items, users and applied with the
+// columns of rows.go, ids that compare by their bytes, and one row in applied
+// with block 0.
+type Dialect struct {
+	// Goose is the migration library's name for the database.
+	Goose goose.Dialect
+	// Migrations holds the .sql files in its root.
+	Migrations fs.FS
+	// Placeholder writes the n-th parameter of a statement, counted from 1:
+	// "?" or "$n".
+	Placeholder func(n int) string
+	// OnConflictIgnore ends an INSERT that leaves rows alone whose id is
+	// there already.
+	OnConflictIgnore string
+	// OnConflictUpdate ends an INSERT that overwrites rows whose id is there
+	// already; assignments follow it.
+	OnConflictUpdate string
+	// Proposed writes the value that such an INSERT had for the column.
+	Proposed func(column string) string
+	// BatchRows is how many rows one statement writes where there are many.
+	BatchRows int
+	// Sync makes what the writer has committed durable against a power cut;
+	// nil where a commit always is.
+	Sync func(ctx context.Context, writer *sql.DB) error
+}
+
+// insert writes INSERT INTO table (columns) VALUES and as many rows of
+// parameters.
+func (d *Dialect) insert(table string, columns []string, rows int) string {
+	var b strings.Builder
+	b.WriteString("INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES ")
+	for row := range rows {
+		if row > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(d.parameters(row*len(columns), len(columns)))
+	}
+	return b.String()
+}
+
+// update writes the assignments of an upsert: every column but the id gets
+// its proposed value, except that the column keep stays where that is 0.
+func (d *Dialect) update(table string, columns []string, keep string) string {
+	assignments := make([]string, 0, len(columns))
+	for _, column := range columns[1:] {
+		value := d.Proposed(column)
+		if column == keep {
+			value = "CASE WHEN " + value + " = 0 THEN " + table + "." + column + " ELSE " + value + " END"
+		}
+		assignments = append(assignments, column+" = "+value)
+	}
+	return strings.Join(assignments, ", ")
+}
+
+// parameters writes a parenthesised list of n parameters, the first of which
+// comes after as many as before.
+func (d *Dialect) parameters(before, n int) string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = d.Placeholder(before + i + 1)
+	}
+	return "(" + strings.Join(list, ", ") + ")"
+}

@@ -1,0 +1,206 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+
+	"millrace/catalog"
+)
+
+// pageRows is how many rows each reads at a time.
+const pageRows = 256
+
+// table is one table's prepared statements.
+type table[R any] struct {
+	layout[R]
+	put, ensure, insert, remove batch
+	get, page, count            *sql.Stmt
+}
+
+// prepare makes the statements. They are closed with their databases.
+func (t *table[R]) prepare(ctx context.Context, writer, reader *sql.DB, d *Dialect) error {
+	p := preparer{ctx: ctx}
+	batches := func(text func(rows int) string) batch {
+		return batch{many: p.prepare(writer, text(d.BatchRows)), one: p.prepare(writer, text(1)), rows: d.BatchRows}
+	}
+	id, from := t.columns[0], " FROM "+t.table
+	rows := "SELECT " + strings.Join(t.columns, ", ") + from + " WHERE " + id
+	update := " " + d.OnConflictUpdate + " " + d.update(t.table, t.columns, t.keep)
+	t.put = batches(func(n int) string { return d.insert(t.table, t.columns, n) + update })
+	t.ensure = batches(func(n int) string { return d.insert(t.table, t.columns, n) + " " + d.OnConflictIgnore })
+	t.insert = batches(func(n int) string { return d.insert(t.table, t.columns, n) })
+	t.remove = batches(func(n int) string { return "DELETE" + from + " WHERE " + id + " IN " + d.parameters(0, n) })
+	t.get = p.prepare(reader, rows+" = "+d.Placeholder(1))
+	t.page = p.prepare(reader, rows+" > "+d.Placeholder(1)+" ORDER BY "+id+" LIMIT "+d.Placeholder(2))
+	t.count = p.prepare(reader, "SELECT COUNT(*)"+from)
+	return p.err
+}
+
+// preparer prepares statements until the first error.
+type preparer struct {
+	ctx context.Context
+	err error
+}
+
+func (p *preparer) prepare(db *sql.DB, text string) *sql.Stmt {
+	if p.err != nil {
+		return nil
+	}
+	stmt, err := db.PrepareContext(p.ctx, text)
+	if err != nil {
+		p.err = fmt.Errorf("preparing %.40q: %w", text, err)
+	}
+	return stmt
+}
+
+// batch is one statement in two sizes: thousands of rows cost few calls, and
+// one row costs no more than it must.
+type batch struct {
+	many, one *sql.Stmt
+	rows      int // of many
+}
+
+// execute runs the statement over n rows whose values come from row.
+func (b *batch) execute(ctx context.Context, tx *sql.Tx, n int, row func(dst []any, i int) []any) error {
+	var values []any
+	for done := 0; done < n; {
+		stmt, rows := b.one, 1
+		if n-done >= b.rows {
+			stmt, rows = b.many, b.rows
+		}
+		values = values[:0]
+		for i := range rows {
+			values = row(values, done+i)
+		}
+		if _, err := tx.StmtContext(ctx, stmt).ExecContext(ctx, values...); err != nil {
+			return err
+		}
+		done += rows
+	}
+	return nil
+}
+
+// write applies the net changes of a block.
+func (t *table[R]) write(ctx context.Context, tx *sql.Tx, changes *netting[R]) error {
+	removes, ensures, puts := changes.take()
+	err := t.remove.execute(ctx, tx, len(removes), func(dst []any, i int) []any { return append(dst, removes[i]) })
+	if err == nil {
+		err = t.writeRows(ctx, tx, &t.ensure, ensures)
+	}
+	if err == nil {
+		err = t.writeRows(ctx, tx, &t.put, puts)
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", t.table, err)
+	}
+	return nil
+}
+
+func (t *table[R]) writeRows(ctx context.Context, tx *sql.Tx, b *batch, rows []*R) error {
+	return b.execute(ctx, tx, len(rows), func(dst []any, i int) []any { return t.values(dst, rows[i]) })
+}
+
+// one reads the row of an id; the error wraps catalog.ErrNotFound where there
+// is none.
+func (t *table[R]) one(ctx context.Context, id string) (*R, error) {
+	row, err := t.scan(t.get.QueryRowContext(ctx, id).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = catalog.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %q of %s: %w", id, t.table, err)
+	}
+	return row, nil
+}
+
+// list is a page of n rows after an id, and what to give as after next.
+func (t *table[R]) list(ctx context.Context, after string, n int) (list []*R, next string, err error) {
+	if n < 1 {
+		return nil, "", fmt.Errorf("listing %s: %w: %d at a time, expected 1 or more", t.table, catalog.ErrInvalid, n)
+	}
+	list, err = t.query(ctx, after, n)
+	if err != nil {
+		return nil, "", fmt.Errorf("listing %s after %q: %w", t.table, after, err)
+	}
+	if len(list) > n {
+		list = list[:n]
+		next = t.id(list[n-1])
+	}
+	return list, next, nil
+}
+
+// query reads up to n+1 rows after an id: one more than the page, which says
+// whether it is the last.
+func (t *table[R]) query(ctx context.Context, after string, n int) (list []*R, err error) {
+	rows, err := t.page.QueryContext(ctx, after, int64(n)+1)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		row, err := t.scan(rows.Scan)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, row)
+	}
+	return list, rows.Err()
+}
+
+// each calls fn with every row in order of id.
+func (t *table[R]) each(ctx context.Context, fn func(*R) error) error {
+	for after := ""; ; {
+		list, next, err := t.list(ctx, after, pageRows)
+		if err != nil {
+			return err
+		}
+		for _, row := range list {
+			if err := fn(row); err != nil {
+				return err
+			}
+		}
+		if next == "" {
+			return nil
+		}
+		after = next
+	}
+}
+
+// size is how many rows there are.
+func (t *table[R]) size(ctx context.Context) (n int, err error) {
+	if err := t.count.QueryRowContext(ctx).Scan(&n); err != nil {
+		return 0, fmt.Errorf("counting %s: %w", t.table, err)
+	}
+	return n, nil
+}
+
+// refill replaces all rows with the given ones.
+func (t *table[R]) refill(ctx context.Context, tx *sql.Tx, rows iter.Seq[*R], check func(*R) error) error {
+	if _, err := tx.ExecContext(ctx, "DELETE FROM "+t.table); err != nil {
+		return fmt.Errorf("emptying %s: %w", t.table, err)
+	}
+	pending := make([]*R, 0, t.insert.rows)
+	flush := func() error {
+		err := t.writeRows(ctx, tx, &t.insert, pending)
+		pending = pending[:0]
+		if err != nil {
+			return fmt.Errorf("filling %s: %w", t.table, err)
+		}
+		return nil
+	}
+	for row := range rows {
+		if err := check(row); err != nil {
+			return err
+		}
+		if pending = append(pending, row); len(pending) == cap(pending) {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
