@@ -1,0 +1,53 @@
+package eventlog
+
+import (
+	"errors"
+	"fmt"
+)
+
+// The errors of this package, for errors.Is.
+var (
+	// ErrCorrupt is the error of a block that is missing or is not what was
+	// written. The error found in the chain is a *CorruptError, which names it.
+	ErrCorrupt = errors.New("eventlog: corrupt log")
+	// ErrInUse is the error of Open on a directory that another process, or
+	// another Log of this process, has open.
+	ErrInUse = errors.New("eventlog: directory in use")
+	// ErrUnavailable is the error of a store that failed: a full disk, an
+	// input or output error. What was being written may or may not be stored.
+	// A Log that failed in writing accepts no more writes until it is opened
+	// again.
+	ErrUnavailable = errors.New("eventlog: storage unavailable")
+	// ErrClosed is the error of a Log or an Appender that was closed.
+	ErrClosed = errors.New("eventlog: closed")
+	// ErrReadOnly is the error of a write to a Log opened with ReadOnly.
+	ErrReadOnly = errors.New("eventlog: opened read-only")
+	// ErrNotFound is the error of a block number beyond the end of the log, of
+	// a directory opened with ReadOnly that holds no log, and of a redaction
+	// whose deletion is not in the log.
+	ErrNotFound = errors.New("eventlog: not found")
+	// ErrInvalid is the error of an argument that cannot be stored: a block of
+	// an unknown kind, a payload over MaxPayloadBytes, a catalogue payload
+	// that cannot be read, a cursor that DeadLetters did not give out.
+	ErrInvalid = errors.New("eventlog: invalid argument")
+	// ErrOverloaded is the error of a batch that the Appender has no room for
+	// at the moment.
+	ErrOverloaded = errors.New("eventlog: overloaded")
+)
+
+// CorruptError says which block is corrupt, and how. It is ErrCorrupt.
+type CorruptError struct {
+	Block uint64 // its number
+	Err   error  // what is wrong with it
+}
+
+// Error names the block and what is wrong with it.
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("eventlog: block %d is corrupt: %v", e.Block, e.Err)
+}
+
+// Unwrap gives what is wrong with the block.
+func (e *CorruptError) Unwrap() error { return e.Err }
+
+// Is makes every CorruptError an ErrCorrupt.
+func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }

@@ -1,0 +1,383 @@
+package eventlog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"millrace/event"
+)
+
+// Log is an open log. Its methods may be called concurrently.
+type Log struct {
+	dir      string
+	readOnly bool
+	db       *pebble.DB
+	codec    *codec
+	health   *health
+	dead     deadLetters
+
+	last atomic.Uint64 // number of the last durable block
+
+	appendMu sync.Mutex // one Append at a time: it numbers the blocks
+	lastTime event.Time // of the last durable block
+	buf      []byte     // reused for the stored form of a block
+
+	rewriteMu sync.Mutex // one Rewrite or Redact at a time
+
+	commits  atomic.Int64 // running in Pebble
+	broken   atomic.Bool  // a commit panicked: Pebble's locks are held for ever
+	closeMu  sync.Mutex
+	closed   bool
+	inFlight sync.WaitGroup // calls that use db
+}
+
+// Open opens the log in dir, creating it unless o says ReadOnly, and recovers
+// what a crash left. Its errors are ErrInUse, ErrCorrupt, ErrUnavailable and,
+// with ReadOnly, ErrNotFound.
+func Open(dir string, o Options) (*Log, error) {
+	o = o.withDefaults()
+	dir, err := storePath(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	if o.ReadOnly {
+		if _, err := o.FS.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w: no event log in %s", ErrNotFound, dir)
+		}
+	}
+	c, err := newCodec()
+	if err != nil {
+		return nil, err
+	}
+	h := newHealth(o.Logger, dir)
+	db, err := openStore(dir, o, h)
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	l := &Log{dir: dir, readOnly: o.ReadOnly, db: db, codec: c, health: h}
+	l.dead.limits(o)
+	if err := errors.Join(l.loadLast(), l.dead.load(db)); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// loadLast finds the last block.
+func (l *Log) loadLast() error {
+	it, err := l.db.NewIter(&pebble.IterOptions{LowerBound: key(prefixBlock, 0), UpperBound: []byte{prefixBlock + 1}})
+	if err != nil {
+		return storeError(err)
+	}
+	defer it.Close()
+	if !it.Last() {
+		return storeError(it.Error())
+	}
+	number, ok := keyNumber(prefixBlock, it.Key())
+	if !ok {
+		return fmt.Errorf("%w: unknown key %q", ErrCorrupt, it.Key())
+	}
+	v, err := it.ValueAndErr()
+	if err != nil {
+		return storeError(err)
+	}
+	var b Block
+	if _, err := l.codec.decode(number, v, &b, nil); err != nil {
+		return err
+	}
+	l.last.Store(number)
+	l.lastTime = b.Time
+	return nil
+}
+
+// enter says that db is in use until leave is called; after Close it fails.
+func (l *Log) enter() error {
+	l.closeMu.Lock()
+	defer l.closeMu.Unlock()
+	if l.closed {
+		return ErrClosed
+	}
+	l.inFlight.Add(1)
+	return nil
+}
+
+func (l *Log) leave() { l.inFlight.Done() }
+
+// enterWrite is enter for a call that writes.
+func (l *Log) enterWrite() error {
+	if l.readOnly {
+		return ErrReadOnly
+	}
+	if err := l.enter(); err != nil {
+		return err
+	}
+	if err := l.health.err(); err != nil {
+		l.leave()
+		return err
+	}
+	return nil
+}
+
+// Close waits for the calls that are running and closes the log; a second
+// Close does nothing. If the store failed so that Pebble cannot be closed,
+// ErrUnavailable is returned and the directory stays locked until the process
+// ends; nothing acknowledged is lost by that.
+func (l *Log) Close() error {
+	l.closeMu.Lock()
+	if l.closed {
+		l.closeMu.Unlock()
+		return nil
+	}
+	l.closed = true
+	l.closeMu.Unlock()
+	l.inFlight.Wait()
+	if l.broken.Load() || l.commits.Load() > 0 {
+		return fmt.Errorf("closing: %w", l.health.err())
+	}
+	l.codec.close()
+	if err := l.db.Close(); err != nil {
+		return fmt.Errorf("closing the event log in %s: %w", l.dir, storeError(err))
+	}
+	return nil
+}
+
+// Last is the number of the last durable block, 0 when there is none.
+func (l *Log) Last() uint64 { return l.last.Load() }
+
+// LastTime is the time of the last durable block, 0 when there is none.
+func (l *Log) LastTime() event.Time {
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	return l.lastTime
+}
+
+// Size is how much the log occupies on disk, dead letters and write-ahead log
+// included, and how many blocks it holds. The bytes are 0 once it is closed.
+func (l *Log) Size() (bytes, blocks uint64) {
+	if l.enter() != nil {
+		return 0, l.Last()
+	}
+	defer l.leave()
+	return l.db.Metrics().DiskSpaceUsage(), l.Last()
+}
+
+// Append numbers the blocks and commits them together, synced: when it
+// returns nil they are durable. After ErrUnavailable it is not known whether
+// they are stored, so nothing may be acknowledged, and every later Append
+// fails too; after ErrInvalid nothing was stored and the log goes on. The
+// payloads are not kept.
+func (l *Log) Append(blocks ...*Block) error {
+	if len(blocks) == 0 {
+		return nil
+	}
+	if err := l.enterWrite(); err != nil {
+		return fmt.Errorf("appending: %w", err)
+	}
+	defer l.leave()
+	for _, b := range blocks {
+		if err := b.check(); err != nil {
+			return fmt.Errorf("appending: %w", err)
+		}
+	}
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	batch, err := l.encode(blocks)
+	if err == nil {
+		err = l.commit(batch, pebble.Sync)
+	}
+	if err != nil {
+		for _, b := range blocks {
+			b.Number = 0
+		}
+		return fmt.Errorf("appending: %w", err)
+	}
+	l.lastTime = blocks[len(blocks)-1].Time
+	l.last.Add(uint64(len(blocks)))
+	return nil
+}
+
+// encode numbers the blocks and puts them into a batch, with the mark that a
+// block with deletions leaves for their redaction.
+func (l *Log) encode(blocks []*Block) (*pebble.Batch, error) {
+	batch := l.db.NewBatch()
+	number := l.last.Load()
+	var k [keyBytes]byte
+	for _, b := range blocks {
+		number++
+		b.Number = number
+		l.buf = l.codec.append(l.buf[:0], b)
+		err := batch.Set(appendKey(k[:0], prefixBlock, number), l.buf, nil)
+		if err == nil && b.Kind == Catalogue {
+			var deletes bool
+			if deletes, err = deletesUser(b); deletes && err == nil {
+				err = markRedaction(batch, number, span{})
+			}
+		}
+		if err != nil {
+			return nil, errors.Join(err, batch.Close())
+		}
+	}
+	if cap(l.buf) > 4<<20 {
+		l.buf = nil // one unusual block does not hold its memory for ever
+	}
+	return batch, nil
+}
+
+// deletesUser says whether a catalogue block deletes a user.
+func deletesUser(b *Block) (deletes bool, err error) {
+	err = eachChange(b, func(c *event.Change, _ []byte) {
+		deletes = deletes || c.Kind == event.DeleteUser
+	})
+	if err != nil {
+		return false, fmt.Errorf("%w: catalogue payload: %w", ErrInvalid, err)
+	}
+	return deletes, nil
+}
+
+// commit applies the batch and closes it; any error is a failure of the store.
+func (l *Log) commit(batch *pebble.Batch, o *pebble.WriteOptions) error {
+	err := l.guard(func() error { return errors.Join(l.db.Apply(batch, o), batch.Close()) })
+	if err != nil {
+		l.health.fail(err)
+	}
+	return l.health.err()
+}
+
+// guard runs a writing call of Pebble. A full disk can hold such a call up for
+// ever while Pebble retries, so it runs beside the caller, who is let go when
+// the store fails.
+func (l *Log) guard(call func() error) error {
+	done := make(chan error, 1)
+	l.commits.Add(1)
+	go func() {
+		err := l.recovering(call)
+		l.commits.Add(-1)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		// Pebble's Apply returns nil even if the write-ahead log failed.
+		if failed := l.health.err(); failed != nil || err == nil {
+			return failed
+		}
+		return storeError(err)
+	case <-l.health.failed:
+		return l.health.err()
+	}
+}
+
+// recovering makes a panic of Pebble a failure of the store: it panics where
+// it cannot switch to the next write-ahead log, and keeps its locks.
+func (l *Log) recovering(call func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.broken.Store(true)
+			l.health.fail(fmt.Errorf("pebble: %v", p))
+		}
+	}()
+	return call()
+}
+
+// Read gives block n, its payload a copy of its own. A block beyond the end is
+// ErrNotFound; one that is damaged or missing is ErrCorrupt.
+func (l *Log) Read(n uint64) (*Block, error) {
+	if n == 0 || n > l.Last() {
+		return nil, fmt.Errorf("reading block %d of %d: %w", n, l.Last(), ErrNotFound)
+	}
+	var found *Block
+	err := l.scan(n, n, func(b *Block) error {
+		c := *b
+		c.Payload = append([]byte(nil), b.Payload...)
+		found = &c
+		return nil
+	})
+	return found, err
+}
+
+// Scan calls fn for the blocks from number from (0 is read as 1) up to the
+// last one that was durable when Scan was called, in order. A block that is
+// damaged or missing ends the scan with ErrCorrupt and its number; an error of
+// fn ends it with that error. The Block and its bytes are valid only during
+// fn. Starting more than one block beyond the end is ErrNotFound: a caller
+// that has seen blocks which the log does not have must not carry on.
+func (l *Log) Scan(from uint64, fn func(*Block) error) error {
+	last := l.Last()
+	if from > last+1 {
+		return fmt.Errorf("scanning from block %d of %d: %w", from, last, ErrNotFound)
+	}
+	return l.scan(max(from, 1), last, fn)
+}
+
+// scan is Scan for the blocks from..to, all of which must be there.
+func (l *Log) scan(from, to uint64, fn func(*Block) error) error {
+	if from > to {
+		return nil
+	}
+	if err := l.enter(); err != nil {
+		return err
+	}
+	defer l.leave()
+	it, err := l.blocks(from, to)
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	var b Block
+	var buf []byte
+	next := from
+	for ok := it.First(); ok; ok = it.Next() {
+		if buf, err = l.decodeAt(it, next, &b, buf); err != nil {
+			return err
+		}
+		if err := fn(&b); err != nil {
+			return err
+		}
+		next++
+	}
+	if err := it.Error(); err != nil {
+		return blockError(next, err)
+	}
+	if next != to+1 {
+		return &CorruptError{Block: next, Err: errMissing}
+	}
+	return nil
+}
+
+// blocks iterates over the stored blocks from..to.
+func (l *Log) blocks(from, to uint64) (*pebble.Iterator, error) {
+	upper := []byte{prefixBlock + 1}
+	if to < math.MaxUint64 {
+		upper = key(prefixBlock, to+1)
+	}
+	it, err := l.db.NewIter(&pebble.IterOptions{LowerBound: key(prefixBlock, from), UpperBound: upper})
+	if err != nil {
+		return nil, storeError(err)
+	}
+	return it, nil
+}
+
+// decodeAt reads the block that it stands on, which must be number want.
+func (l *Log) decodeAt(it *pebble.Iterator, want uint64, b *Block, buf []byte) ([]byte, error) {
+	if n, ok := keyNumber(prefixBlock, it.Key()); !ok || n != want {
+		return buf, &CorruptError{Block: want, Err: errMissing}
+	}
+	v, err := it.ValueAndErr()
+	if err != nil {
+		return buf, blockError(want, err)
+	}
+	return l.codec.decode(want, v, b, buf)
+}
+
+// blockError wraps an error of Pebble met on the way to block n.
+func blockError(n uint64, err error) error {
+	if pebble.IsCorruptionError(err) {
+		return &CorruptError{Block: n, Err: err}
+	}
+	return fmt.Errorf("reading block %d: %w", n, storeError(err))
+}
