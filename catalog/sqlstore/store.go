@@ -162,7 +162,8 @@ func (s *Store) transact(ctx context.Context, fn func(*sql.Tx) error) error {
 // advance notes the last block that is in the rows. SQL's integers are
 // signed; the bits are what counts.
 func (s *Store) advance(ctx context.Context, tx *sql.Tx, block uint64) error {
-	if _, err := tx.StmtContext(ctx, s.setApplied).ExecContext(ctx, int64(block)); err != nil {
+	row := func(dst []any, _ int) []any { return append(dst, int64(block)) }
+	if err := execute(ctx, tx, s.setApplied, 1, 0, 1, row); err != nil {
 		return fmt.Errorf("noting the block: %w", err)
 	}
 	return nil

@@ -66,20 +66,30 @@ type batch struct {
 
 // execute runs the statement over n rows whose values come from row.
 func (b *batch) execute(ctx context.Context, tx *sql.Tx, n int, row func(dst []any, i int) []any) error {
+	full := n - n%b.rows
+	if err := execute(ctx, tx, b.many, b.rows, 0, full, row); err != nil {
+		return err
+	}
+	return execute(ctx, tx, b.one, 1, full, n, row)
+}
+
+// execute runs a statement over the rows from one to before another, so many
+// at a time.
+func execute(ctx context.Context, tx *sql.Tx, stmt *sql.Stmt, rows, from, to int, row func(dst []any, i int) []any) (err error) {
+	if from == to {
+		return nil
+	}
+	stmt = tx.StmtContext(ctx, stmt)
+	defer func() { err = errors.Join(err, stmt.Close()) }()
 	var values []any
-	for done := 0; done < n; {
-		stmt, rows := b.one, 1
-		if n-done >= b.rows {
-			stmt, rows = b.many, b.rows
-		}
+	for ; from < to; from += rows {
 		values = values[:0]
 		for i := range rows {
-			values = row(values, done+i)
+			values = row(values, from+i)
 		}
-		if _, err := tx.StmtContext(ctx, stmt).ExecContext(ctx, values...); err != nil {
+		if _, err := stmt.ExecContext(ctx, values...); err != nil {
 			return err
 		}
-		done += rows
 	}
 	return nil
 }
