@@ -135,7 +135,7 @@ func (o *session) Timer(c *operator.Context, key string, s *state, at event.Time
 		s.closed++
 		s.closedLength += x.last - x.start
 		o.sessions.Emit(at, Closed{
-			User: key, Start: x.start, End: x.last + o.options.Gap, Last: x.last, Events: x.events, Items: x.newest(),
+			User: key, Start: x.start, End: x.last + o.options.Gap, Last: x.last, Events: x.events, Items: x.newest(o.options.Items),
 		})
 	}
 	clear(s.opened[len(left):])
@@ -157,7 +157,7 @@ func (o *session) Answer(key string, s *state) {
 	}{View: View{ClosedSessions: s.closed, ClosedLength: s.closedLength}}
 	if n := len(s.opened); n > 0 {
 		x := &s.opened[n-1]
-		v.open = Open{Start: x.start, Last: x.last, Events: x.events, Items: x.newest()}
+		v.open = Open{Start: x.start, Last: x.last, Events: x.events, Items: x.newest(o.options.Items)}
 		v.Open = &v.open
 	}
 	o.view.Put(key, &v.View)
@@ -169,7 +169,7 @@ func (o *session) Append(dst []byte, s *state) []byte {
 	dst = wire.AppendVarint(dst, int64(s.closedLength))
 	dst = wire.AppendUvarint(dst, uint64(len(s.opened)))
 	for i := range s.opened {
-		dst = s.opened[i].append(dst)
+		dst = s.opened[i].append(dst, o.options.Items)
 	}
 	return dst
 }

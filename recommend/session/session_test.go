@@ -212,7 +212,7 @@ func TestSessionsOfEventsByTime(t *testing.T) {
 // what was published once never changes.
 func TestReadsBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		o := Options{Gap: 3 * event.Second, Items: rapid.IntRange(1, 5).Draw(t, "items")}
+		o := Options{Gap: 3 * event.Second, Items: rapid.IntRange(1, 9).Draw(t, "items")}
 		events := drawEvents(t, 9000)
 		cut := rapid.IntRange(0, len(events)).Draw(t, "restored after")
 		engine := operatortest.New[event.Enriched](topology(o), 1, 5*event.Second, 0)
@@ -315,8 +315,8 @@ func FuzzDecodeView(f *testing.F) {
 }
 
 func FuzzLoad(f *testing.F) {
-	var o session
-	f.Add(o.Append(nil, &state{closed: 1, opened: []opened{{1000, 2000, 3, []met{{"i1", 1500}}, nil}}}))
+	o := session{options: Defaults()}
+	f.Add(o.Append(nil, &state{closed: 1, opened: []opened{{1000, 2000, 3, []met{newMet("i1", 1500)}, nil}}}))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var s, again state
 		if o.Load(stateVersion, in, &s) != nil {
@@ -332,21 +332,24 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-// Sessions of 20 events of 10,000 users, answered every 1000 events.
+// Sessions of 100 of 10,000 users at a time, answered every 1000 events.
 func BenchmarkFold(b *testing.B) {
-	for _, kind := range []string{"view", "impression"} {
-		b.Run(kind, func(b *testing.B) {
+	for _, c := range []struct {
+		kind   string
+		length int // events in a session
+	}{{"view", 20}, {"view", 200}, {"impression", 20}} {
+		b.Run(fmt.Sprint(c.kind, "/", c.length), func(b *testing.B) {
 			table := topology(Defaults()).Nodes()[0].NewTable(operator.Shard{Views: func(operator.ViewWrite) {}})
 			fold := table.Sink().(func(operator.Meta, *event.Enriched))
 			var users, items [10_000]string
 			for i := range users {
 				users[i], items[i] = fmt.Sprint("user-", i), fmt.Sprint("item-", i)
 			}
-			e := event.Enriched{Event: event.Event{Type: kind}}
+			e := event.Enriched{Event: event.Event{Type: c.kind}}
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				e.Time = event.Time(1_700_000_000_000 + i*10)
-				e.User, e.Item = users[(i/2000*100+i%100)%len(users)], items[i*31%len(items)]
+				e.User, e.Item = users[(i/100/c.length*100+i%100)%len(users)], items[i*31%len(items)]
 				fold(operator.Meta{Time: e.Time, Watermark: e.Time - 5001}, &e)
 				if i%1000 == 0 {
 					table.Advance(e.Time - 5001)

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/cespare/xxhash/v2"
+
 	"millrace/event"
 	"millrace/event/wire"
 )
@@ -21,15 +23,18 @@ type state struct {
 type opened struct {
 	start, last event.Time
 	events      int64
-	items       []met    // oldest first, each item once
-	published   []string // the items, newest first, once asked for; nil when they have changed
+	items       []met    // oldest first, each item once; a few more than are kept
+	published   []string // those that are kept, newest first, once asked for; nil when they have changed
 }
 
 // met is an item and when it was last met.
 type met struct {
 	item string
 	at   event.Time
+	hash uint64 // of item, so that looking for one compares few strings
 }
+
+func newMet(item string, at event.Time) met { return met{item, at, xxhash.Sum64String(item)} }
 
 // touched is the range of open sessions whose windows overlap or touch that
 // of an event; an empty range is the place for a new session.
@@ -53,11 +58,12 @@ func (s *state) open(at int, ts event.Time) {
 // join makes one session of a range of them.
 func (s *state) join(from, to, limit int) {
 	into := &s.opened[from]
+	into.items = slices.Clone(into.kept(limit))
 	for i := from + 1; i < to; i++ {
 		x := &s.opened[i]
 		into.last = max(into.last, x.last)
 		into.events += x.events
-		into.items = append(into.items, x.items...)
+		into.items = append(into.items, x.kept(limit)...)
 	}
 	into.items = newestOfEach(into.items, limit)
 	into.published = nil
@@ -79,11 +85,11 @@ func newestOfEach(items []met, limit int) []met {
 	return kept
 }
 
-// meet puts an item into its place by time, behind those of the same time,
-// and drops the oldest beyond limit.
+// meet puts an item into its place by time, behind those of the same time.
 func (x *opened) meet(item string, at event.Time, limit int) {
+	m := newMet(item, at)
 	n := len(x.items)
-	if known := x.find(item); known >= 0 {
+	if known := x.find(&m); known >= 0 {
 		if at < x.items[known].at {
 			return
 		}
@@ -94,49 +100,53 @@ func (x *opened) meet(item string, at event.Time, limit int) {
 		x.items = slices.Delete(x.items, known, known+1)
 		n--
 	}
-	x.published = nil
 	place := n
 	for place > 0 && x.items[place-1].at > at {
 		place--
 	}
-	if excess := n + 1 - limit; excess > 0 {
-		if place < excess {
-			return
-		}
-		x.items = slices.Delete(x.items, 0, excess)
-		place -= excess
+	x.items = slices.Insert(x.items, place, m)
+	x.published = nil
+	if len(x.items) > limit+limit/4 { // not one by one, which would move all of them each time
+		x.items = slices.Delete(x.items, 0, len(x.items)-limit)
 	}
-	x.items = slices.Insert(x.items, place, met{item, at})
 }
 
-func (x *opened) find(item string) int {
+// find is the position of an item, -1 if it is not there.
+func (x *opened) find(m *met) int {
 	for i := len(x.items) - 1; i >= 0; i-- {
-		if x.items[i].item == item {
+		if x.items[i].hash == m.hash && x.items[i].item == m.item {
 			return i
 		}
 	}
 	return -1
 }
 
-// newest are the items, newest first. The slice does not change any more: it
-// is made anew when the items have changed.
-func (x *opened) newest() []string {
+// kept are the newest items, oldest first, at most limit. Older ones have no
+// effect on anything: they are not shown, and one that is met again becomes
+// the newest like one that was forgotten.
+func (x *opened) kept(limit int) []met { return x.items[max(0, len(x.items)-limit):] }
+
+// newest are the items that are kept, newest first. The slice does not change
+// any more: it is made anew when the items have changed.
+func (x *opened) newest(limit int) []string {
 	if x.published == nil {
-		x.published = make([]string, 0, len(x.items))
-		for _, m := range slices.Backward(x.items) {
+		kept := x.kept(limit)
+		x.published = make([]string, 0, len(kept))
+		for _, m := range slices.Backward(kept) {
 			x.published = append(x.published, m.item)
 		}
 	}
 	return x.published
 }
 
-func (x *opened) append(dst []byte) []byte {
+func (x *opened) append(dst []byte, limit int) []byte {
 	dst = wire.AppendVarint(dst, int64(x.start))
 	dst = wire.AppendVarint(dst, int64(x.last-x.start))
 	dst = wire.AppendVarint(dst, x.events)
-	dst = wire.AppendUvarint(dst, uint64(len(x.items)))
+	kept := x.kept(limit)
+	dst = wire.AppendUvarint(dst, uint64(len(kept)))
 	before := x.start
-	for _, m := range x.items {
+	for _, m := range kept {
 		dst = wire.AppendString(dst, m.item)
 		dst = wire.AppendVarint(dst, int64(m.at-before))
 		before = m.at
@@ -156,7 +166,7 @@ func readOpened(r *wire.Reader) opened {
 		if r.Err() != nil {
 			break
 		}
-		x.items = append(x.items, met{item, at})
+		x.items = append(x.items, newMet(item, at))
 	}
 	return x
 }
