@@ -1,0 +1,128 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"millrace/event"
+	"millrace/serve/problem"
+)
+
+// ID is an id in a body: a JSON string, or a whole number, which is the same
+// id as its digits.
+type ID string
+
+// UnmarshalJSONFrom reads an id by the rules of events.
+func (id *ID) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	v, err := d.ReadValue()
+	if err != nil {
+		return err
+	}
+	user, bad := event.ParseUser(slices.Concat([]byte(`{"user_id":`), v, []byte(`}`)), "")
+	if bad != nil {
+		return bad
+	}
+	*id = ID(user.ID)
+	return nil
+}
+
+// Schema implements huma.SchemaProvider.
+func (ID) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		OneOf:       []*huma.Schema{{Type: huma.TypeString}, {Type: huma.TypeInteger}},
+		Description: "An id: " + expectedID + ", or a whole number, which is the same as its digits.",
+	}
+}
+
+func texts(ids []ID) []string {
+	list := make([]string, len(ids))
+	for i, id := range ids {
+		list[i] = string(id)
+	}
+	return list
+}
+
+func countOf(ids []ID) string {
+	if ids == nil {
+		return ""
+	}
+	return strconv.Itoa(len(ids)) + " ids"
+}
+
+// readJSON reads a body that is one JSON object into a struct. Unknown and
+// repeated members are refused.
+func (a *API) readJSON(h HTTP, to any) error {
+	body, err := a.intake.Read(h.request)
+	if err != nil {
+		return err
+	}
+	defer body.Release()
+	if err := json.Unmarshal(body.Bytes, to, json.RejectUnknownMembers(true)); err != nil {
+		return badJSON(err, reflect.TypeOf(to).Elem())
+	}
+	return nil
+}
+
+// badJSON says where a body is not what was expected.
+func badJSON(err error, whole reflect.Type) error {
+	if s, ok := errors.AsType[*json.SemanticError](err); ok {
+		f := problem.Field{
+			Field:    strings.TrimPrefix(string(s.JSONPointer), "/"),
+			Expected: described(s.GoType), Got: problem.Excerpt(string(s.JSONValue)),
+		}
+		if len(s.JSONValue) == 0 {
+			f.Got = s.JSONKind.String()
+		}
+		if errors.Is(err, json.ErrUnknownName) {
+			f.Expected = "no such member, but " + members(whole)
+			f.Got = problem.Excerpt(s.JSONPointer.LastToken())
+		}
+		return problem.BadFields(f)
+	}
+	f := problem.Field{Expected: "valid JSON: " + described(whole), Got: "an early end"}
+	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok && !errors.Is(err, io.ErrUnexpectedEOF) {
+		f.Got = problem.Excerpt(fmt.Sprintf("%v at byte %d", s.Err, s.ByteOffset))
+	}
+	return problem.BadFields(f)
+}
+
+// described says in words what JSON a type is read from.
+func described(t reflect.Type) string {
+	switch {
+	case t == reflect.TypeFor[ID]():
+		return expectedID + ", or a whole number"
+	case t == nil:
+		return "another value"
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		return "an object with " + members(t)
+	case reflect.Slice:
+		return "a list of ids"
+	case reflect.Int:
+		return "a whole number"
+	case reflect.Bool:
+		return "true or false"
+	}
+	return "a " + t.Kind().String()
+}
+
+// members lists the JSON names of a struct's fields.
+func members(t reflect.Type) string {
+	var names []string
+	for _, f := range reflect.VisibleFields(t) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,149 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"millrace/catalog"
+	"millrace/serve/intake"
+	"millrace/serve/problem"
+)
+
+// The errors that the parts of the API return, wrapped with what was being
+// done.
+var (
+	// ErrOverloaded says that there is no room for a batch at the moment.
+	ErrOverloaded = errors.New("api: overloaded")
+	// ErrUnavailable says that a part has failed or is closed: the log, the
+	// engine, the database.
+	ErrUnavailable = errors.New("api: unavailable")
+	// ErrCursor is the error of a cursor that was not given out.
+	ErrCursor = errors.New("api: unknown cursor")
+	// ErrRecipe is the error of a recipe that there is none of.
+	ErrRecipe = errors.New("api: unknown recipe")
+)
+
+// statusGone is the status that is logged for a client that went away before
+// its answer, as nginx has it. Nobody reads it.
+const statusGone = 499
+
+// retryOverload is when to try again after a 429: a block takes milliseconds,
+// and whole seconds are the least that Retry-After can say.
+const retryOverload = time.Second
+
+// answers is the one table that says how an error is answered; the first row
+// that an error is counts. Anything else is a mistake of the server: 500.
+var answers = []struct {
+	is     error
+	status int
+	retry  time.Duration // with a Retry-After, unless it is 0
+}{
+	{intake.ErrTooLarge, http.StatusRequestEntityTooLarge, 0},
+	{intake.ErrBusy, http.StatusTooManyRequests, retryOverload},
+	{intake.ErrEncoding, http.StatusUnsupportedMediaType, 0},
+	{intake.ErrSlow, http.StatusRequestTimeout, 0},
+	{intake.ErrBroken, http.StatusBadRequest, 0},
+	{ErrOverloaded, http.StatusTooManyRequests, retryOverload},
+	{ErrUnavailable, http.StatusServiceUnavailable, 5 * time.Second},
+	{ErrCursor, http.StatusBadRequest, 0},
+	{ErrRecipe, http.StatusBadRequest, 0},
+	{catalog.ErrNotFound, http.StatusNotFound, 0},
+	{catalog.ErrInvalid, http.StatusBadRequest, 0},
+	{context.DeadlineExceeded, http.StatusServiceUnavailable, retryOverload},
+	{context.Canceled, statusGone, 0},
+}
+
+// toProblem is the problem that an error is answered with.
+func toProblem(err error) *problem.Problem {
+	if p, ok := errors.AsType[*problem.Problem](err); ok {
+		return p
+	}
+	for _, a := range answers {
+		if !errors.Is(err, a.is) {
+			continue
+		}
+		p := problem.New(a.status, "%v", err)
+		if a.status == http.StatusUnsupportedMediaType {
+			p.With("Accept-Encoding", "gzip")
+		}
+		if a.retry > 0 {
+			p.RetryAfter(a.retry)
+		}
+		return p
+	}
+	return problem.New(http.StatusInternalServerError, "this should not have happened; the server's log says more")
+}
+
+// huma asks these package variables for every error that it finds itself: a
+// parameter of a wrong type or out of its bounds.
+func init() {
+	huma.NewError = func(status int, text string, errs ...error) huma.StatusError {
+		return fromHuma(nil, status, text, errs)
+	}
+	huma.NewErrorWithContext = func(ctx huma.Context, status int, text string, errs ...error) huma.StatusError {
+		var params []*huma.Param
+		if ctx != nil {
+			params = ctx.Operation().Parameters
+		}
+		return fromHuma(params, status, text, errs)
+	}
+}
+
+func fromHuma(params []*huma.Param, status int, text string, errs []error) *problem.Problem {
+	var fields []problem.Field
+	for _, err := range errs {
+		if d, ok := errors.AsType[*huma.ErrorDetail](err); ok {
+			fields = append(fields, fromDetail(params, d))
+		}
+	}
+	if len(fields) > 0 {
+		return problem.BadFields(fields...)
+	}
+	if status == 0 { // huma wants to know the type
+		return problem.New(http.StatusInternalServerError, "")
+	}
+	return problem.New(status, "%s", text)
+}
+
+// fromDetail words what huma found about a parameter as everything else here.
+func fromDetail(params []*huma.Param, d *huma.ErrorDetail) problem.Field {
+	f := problem.Field{Field: d.Location, Expected: d.Message, Got: problem.Excerpt(fmt.Sprint(d.Value))}
+	in, name, ok := strings.Cut(d.Location, ".")
+	if !ok {
+		return f
+	}
+	f.Field = name
+	for _, p := range params {
+		if p.In == in && p.Name == name {
+			f.Expected = expectation(p.Schema)
+		}
+	}
+	return f
+}
+
+// expectation says in words what values a schema allows.
+func expectation(s *huma.Schema) string {
+	switch {
+	case len(s.Enum) > 0:
+		words := make([]string, len(s.Enum))
+		for i, v := range s.Enum {
+			words[i] = fmt.Sprint(v)
+		}
+		return "one of " + strings.Join(words, ", ")
+	case s.Type == huma.TypeInteger && s.Minimum != nil && s.Maximum != nil:
+		return fmt.Sprintf("a whole number from %.0f to %.0f", *s.Minimum, *s.Maximum)
+	case s.Type == huma.TypeInteger:
+		return "a whole number from 0"
+	case s.Type == huma.TypeBoolean:
+		return "true or false"
+	case s.MaxLength != nil:
+		return fmt.Sprintf("a text of at most %d characters", *s.MaxLength)
+	}
+	return "a " + s.Type
+}

@@ -1,0 +1,172 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"millrace/event"
+	"millrace/serve/problem"
+)
+
+// EventsInput is the request of POST /v1/events. Its body is read by the
+// handler.
+type EventsInput struct {
+	HTTP
+	Wait     string           `query:"wait" enum:"durable,applied" default:"durable" doc:"When to answer: when the events are durable, or when they are visible too. The answer about events with an event_id always comes when they are visible, as it says which of them were repeats." example:"applied"`
+	Source   string           `query:"source" doc:"Names an import, whose position is stored with the events." example:"ratings.dat"`
+	Position Optional[uint64] `query:"position" minimum:"0" maximum:"9007199254740991" doc:"The first record of the source that comes after these events; with source." example:"4096"`
+}
+
+// EventsAnswer is the answer of POST /v1/events.
+type EventsAnswer struct {
+	Accepted   int                `json:"accepted" doc:"Events that count."`
+	Duplicates int                `json:"duplicates" doc:"Events that were acknowledged and ignored, as the same user sent one with the same event_id within 24 hours of stream time."`
+	Errors     []event.FieldError `json:"errors" doc:"Events that were refused, and kept as dead letters."`
+}
+
+// EventsOutput is the answer of POST /v1/events.
+type EventsOutput struct{ Body EventsAnswer }
+
+// postEvents makes the good events of a request durable and keeps the bad
+// ones as dead letters.
+func (a *API) postEvents(ctx context.Context, in *EventsInput) (*EventsOutput, error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	if err := a.writable(); err != nil {
+		return nil, err
+	}
+	body, err := a.intake.Read(in.request)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Release()
+	now := a.parts.Now()
+	parsed := event.ParseBody(body.Bytes, in.request.Header.Get("Content-Type"),
+		event.Options{Types: a.parts.Types(), Now: event.FromGo(now)})
+	var ticket Ticket
+	if len(parsed.Events) > 0 {
+		if ticket, err = a.submit(parsed.Events, in.Source, in.Position.Value); err != nil {
+			return nil, fmt.Errorf("store events: %w", err)
+		}
+	}
+	if err := a.reject(parsed.Bad, now); err != nil {
+		return nil, err
+	}
+	if ticket == nil {
+		return nil, problem.BadFields(problem.FromEvents(parsed.Errors)...)
+	}
+	answer := &EventsOutput{EventsAnswer{Accepted: len(parsed.Events), Errors: parsed.Errors}}
+	if answer.Body.Errors == nil {
+		answer.Body.Errors = []event.FieldError{}
+	}
+	answer.Body.Duplicates, err = a.acknowledge(ctx, ticket, parsed.Events, in.Wait)
+	answer.Body.Accepted -= answer.Body.Duplicates
+	if err != nil {
+		return nil, err
+	}
+	a.parts.Meter.Received(answer.Body.Accepted, answer.Body.Duplicates)
+	return answer, nil
+}
+
+// check looks at what the parameters say together.
+func (in *EventsInput) check() error {
+	if err := checkOptional("source", in.Source); err != nil {
+		return err
+	}
+	if (in.Source != "") != in.Position.Set {
+		return problem.BadField("position", "source and position together, or neither", in.request.URL.RawQuery)
+	}
+	return nil
+}
+
+// writable is nil while events can be processed.
+func (a *API) writable() error {
+	if err := a.parts.Engine.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
+// submit hands the stored form of events over.
+func (a *API) submit(events []event.Event, source string, next uint64) (Ticket, error) {
+	buffer := a.payloads.Get().(*[]byte)
+	defer a.payloads.Put(buffer)
+	payload := (*buffer)[:0]
+	for i := range events {
+		payload = event.AppendEvent(payload, &events[i])
+	}
+	if cap(payload) <= maxPooledPayload {
+		*buffer = payload
+	}
+	return a.parts.Ingest.Submit(Batch{Kind: Events, Payload: payload, Count: len(events), Source: source, Next: next})
+}
+
+// maxPooledPayload is the size up to which a buffer is used again.
+const maxPooledPayload = 1 << 20
+
+// acknowledge waits until a batch is durable, and until it is visible if that
+// is asked for or if only then it is known which events were repeats.
+func (a *API) acknowledge(ctx context.Context, t Ticket, events []event.Event, wait string) (duplicates int, err error) {
+	if err := durable(ctx, t); err != nil {
+		return 0, fmt.Errorf("store events: %w", err)
+	}
+	dedup := false
+	for i := range events {
+		if events[i].ID != "" {
+			dedup = true
+			break
+		}
+	}
+	if !dedup && wait != waitApplied {
+		return 0, nil
+	}
+	if err := a.parts.Engine.Wait(ctx, t.Block()); err != nil {
+		return 0, fmt.Errorf("the events are durable, but not visible: %w", err)
+	}
+	if !dedup {
+		return 0, nil
+	}
+	return a.parts.Engine.Duplicates(t.Block(), t.First(), len(events)), nil
+}
+
+const waitApplied = "applied"
+
+// durable waits until a batch is durable.
+func durable(ctx context.Context, t Ticket) error {
+	select {
+	case <-t.Done():
+		return t.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// reject keeps refused events as dead letters and counts them.
+func (a *API) reject(bad []event.BadInput, now time.Time) error {
+	if len(bad) == 0 {
+		return nil
+	}
+	letters := make([]DeadLetter, len(bad))
+	for i := range bad {
+		letters[i] = DeadLetter{Time: event.FromGo(now), Raw: bad[i].Raw, Error: bad[i].Error.Error()}
+		a.parts.Meter.Rejected(reason(bad[i].Error.Field))
+	}
+	if err := a.parts.DeadLetters.Append(letters); err != nil {
+		return fmt.Errorf("store dead letters: %w", err)
+	}
+	return nil
+}
+
+// reason is the label under which a refused event is counted: the field, if
+// it is one, so that no client can make up labels.
+func reason(field string) string {
+	switch field {
+	case "":
+		return "syntax"
+	case "event_id", "user_id", "item_id", "event_type", "value", "timestamp", "session_id", "request_id", "metadata":
+		return field
+	}
+	return "unknown_field"
+}

@@ -1,0 +1,215 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"millrace/event"
+	"millrace/operator"
+	"millrace/serve/meter"
+	"millrace/view"
+)
+
+// Parts is what the API is wired to. All of them may be called from any
+// goroutine.
+type Parts struct {
+	Ingest      Ingest
+	Engine      Engine
+	Views       Views
+	Catalog     Catalog
+	Index       Index
+	DeadLetters DeadLetters
+	Redactor    Redactor
+	Recommender Recommender
+
+	// Types are the event types that are accepted; nil means the defaults.
+	Types func() *event.Types
+	// ViewNames are the views whose sizes are reported.
+	ViewNames []string
+	// Now is the wall clock.
+	Now func() time.Time
+	// Version of the product, as health tells it.
+	Version string
+	// MaxBodyBytes bounds a request's body, 0 means DefaultMaxBodyBytes, and
+	// MaxBodiesBytes all of those that are being worked on, 0 means
+	// DefaultMaxBodiesBytes.
+	MaxBodyBytes   int
+	MaxBodiesBytes int64
+	Meter          *meter.Meter
+	Logger         *slog.Logger
+}
+
+// The bounds on request bodies.
+const (
+	DefaultMaxBodyBytes   = 16 << 20
+	DefaultMaxBodiesBytes = 96 << 20
+)
+
+// Kind says what a batch holds.
+type Kind uint8
+
+// The kinds of batches.
+const (
+	Events  Kind = iota + 1 // records of event.AppendEvent
+	Changes                 // records of event.AppendChange
+)
+
+// Batch is records that are to become durable together.
+type Batch struct {
+	Kind    Kind
+	Payload []byte // the records, one after the other; copied by Submit
+	Count   int    // how many they are
+	// Source and Next say how far an import has got with this batch: Next is
+	// the first record of the source that is in neither this batch nor one
+	// before it. An empty Source means that it is none.
+	Source string
+	Next   uint64
+}
+
+// Ingest makes batches durable.
+type Ingest interface {
+	// Submit hands a batch over without waiting for it. Its errors are
+	// ErrOverloaded, after which the same batch may be sent again later, and
+	// ErrUnavailable.
+	Submit(Batch) (Ticket, error)
+}
+
+// Ticket is a batch on its way.
+type Ticket interface {
+	// Done is closed when the batch is durable or has failed.
+	Done() <-chan struct{}
+	// Err is nil if the batch is durable, else an ErrUnavailable. Like Block
+	// and First it may be called once Done is closed.
+	Err() error
+	// Block is the number of the block that holds the batch.
+	Block() uint64
+	// First is the position of the batch's first record in that block.
+	First() int
+}
+
+// Engine is what computes the views.
+type Engine interface {
+	// Wait returns once a block is visible in the views, or with ctx's error,
+	// or with an ErrUnavailable if that can not happen any more.
+	Wait(ctx context.Context, block uint64) error
+	// WaitCatalog is Wait for the changes of a block in the Catalog.
+	WaitCatalog(ctx context.Context, block uint64) error
+	// Duplicates is how many of count events, from position first of a block
+	// that is visible, were ignored as repeats.
+	Duplicates(block uint64, first, count int) int
+	// Position is how far the import of a source has got; false where nothing
+	// was ever imported from it.
+	Position(source string) (next uint64, known bool)
+	// Stats are the present figures.
+	Stats() EngineStats
+	// Checkpoints are the latest finished checkpoints, oldest first.
+	Checkpoints() []Checkpoint
+	// Err is nil while the engine works, or says why it has stopped.
+	Err() error
+}
+
+// EngineStats is what the engine knows of itself at one moment.
+type EngineStats struct {
+	Block      uint64 // the last one that is visible
+	Events     uint64 // applied since the log began
+	StreamTime event.Time
+	Watermark  event.Time
+	Shards     int
+	Queued     int            // blocks that wait
+	Keys       map[string]int // by stage
+}
+
+// Checkpoint is one finished checkpoint.
+type Checkpoint struct {
+	Block    uint64        // it holds the state after this block
+	Started  time.Time     // wall clock
+	Duration time.Duration // until it was durable
+	Stall    time.Duration // the longest time that a block waited for it
+	Bytes    int64         // written
+	Keys     int           // of state that it holds
+}
+
+// Views are the answers kept ready.
+type Views interface {
+	Snapshot() view.Snapshot
+	Len(view string) int
+}
+
+// Catalog is the catalogue in SQL. The errors are catalog.ErrNotFound and
+// those of the database.
+type Catalog interface {
+	User(ctx context.Context, id string) (*event.User, error)
+}
+
+// Index is the catalogue in memory; nil is what is not known.
+type Index interface {
+	Item(id string) *event.Item
+	User(id string) *event.User
+}
+
+// DeadLetter is an input that was refused.
+type DeadLetter struct {
+	Time  event.Time // wall clock when it was refused
+	Raw   []byte     // as it came, perhaps cut
+	Error string     // what was expected and what came
+}
+
+// DeadLetters keeps refused input.
+type DeadLetters interface {
+	// Append stores letters durably; it copies what it keeps. The error is
+	// ErrUnavailable.
+	Append([]DeadLetter) error
+	// List is at most n letters from a cursor on, oldest first, and the
+	// cursor of what follows. An empty cursor is the beginning. A cursor that
+	// was not given out is an ErrCursor.
+	List(cursor string, n int) (letters []DeadLetter, next string, err error)
+	// Purge drops the letters of a user.
+	Purge(user string) error
+}
+
+// Redactor takes a deleted user out of stored events.
+type Redactor interface {
+	// Redact makes the events of a user before a block unreadable for ever
+	// and returns when that is durable.
+	Redact(ctx context.Context, user string, block uint64) error
+}
+
+// Request is a request for recommendations, for a user or for a session.
+type Request struct {
+	User        string   // empty for a session
+	Session     []string // ids of items, the newest last
+	N, Offset   int
+	Category    string // empty for all
+	ExcludeSeen bool
+	Recipe      string // empty for the default
+	Explain     bool
+}
+
+// Recommendation is one recommended item.
+type Recommendation struct {
+	Item, Title    string
+	Score          float64
+	Reason, Source string
+	Time           event.Time         // of the event that is the reason, event.MinTime if there is none
+	Explain        map[string]float64 // what the score is made of, if it was asked for
+}
+
+// Recommender ranks.
+type Recommender interface {
+	// Recommend ranks against one state of the views. A recipe that there is
+	// none of is an ErrRecipe.
+	Recommend(s view.Snapshot, q Request) ([]Recommendation, error)
+}
+
+// lookup is a value of a view as some type; false if there is none, or if the
+// view holds something else.
+func lookup[V operator.Value](s view.Reader, name, key string) (V, bool) {
+	value, ok := s.Get(name, key)
+	if !ok {
+		var none V
+		return none, false
+	}
+	v, ok := value.(V)
+	return v, ok
+}

@@ -1,0 +1,174 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"runtime/metrics"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2/sse"
+
+	"millrace/event"
+)
+
+// Empty is the request of a route without parameters.
+type Empty struct{}
+
+// HealthOutput is the answer of GET /v1/health.
+type HealthOutput struct {
+	Status int
+	Body   Health
+}
+
+// Health is whether the server works.
+type Health struct {
+	Status    string  `json:"status" enum:"ok,failed" doc:"failed: nothing that is sent becomes visible any more."`
+	Reason    string  `json:"reason,omitempty" doc:"Why it failed."`
+	Version   string  `json:"version"`
+	Watermark *string `json:"watermark" format:"date-time" doc:"No event at or before it is expected any more; null before the first event."`
+	Blocks    uint64  `json:"blocks" doc:"Blocks of the log that are visible."`
+}
+
+func (a *API) health(context.Context, *Empty) (*HealthOutput, error) {
+	stats := a.parts.Engine.Stats()
+	out := &HealthOutput{Status: http.StatusOK, Body: Health{
+		Status: "ok", Version: a.parts.Version, Watermark: optionalTime(stats.Watermark), Blocks: stats.Block,
+	}}
+	if err := a.parts.Engine.Err(); err != nil {
+		out.Status, out.Body.Status, out.Body.Reason = http.StatusServiceUnavailable, "failed", err.Error()
+	}
+	return out, nil
+}
+
+func optionalTime(t event.Time) *string {
+	if text := timestamp(t); text != "" {
+		return &text
+	}
+	return nil
+}
+
+// Stats is how the server is doing.
+type Stats struct {
+	Time      string         `json:"time" format:"date-time" doc:"Wall clock."`
+	Version   string         `json:"version"`
+	UptimeS   float64        `json:"uptime_s"`
+	Shards    int            `json:"shards"`
+	Blocks    uint64         `json:"blocks"`
+	Events    EventStats     `json:"events"`
+	Latency   LatencyStats   `json:"latency_ms"`
+	Watermark WatermarkStats `json:"watermark"`
+	Queue     QueueStats     `json:"queue"`
+	Keys      map[string]int `json:"keys" doc:"Keys of state, by stage."`
+	Views     map[string]int `json:"views" doc:"Keys, by view."`
+	Memory    MemoryStats    `json:"memory"`
+}
+
+// EventStats is how many events became visible.
+type EventStats struct {
+	Total       uint64  `json:"total" doc:"Since the log began."`
+	PerSecond1  float64 `json:"per_second_1s" doc:"A second, in the last whole second."`
+	PerSecond10 float64 `json:"per_second_10s" doc:"A second, over the last 10 s."`
+	PerSecond60 float64 `json:"per_second_60s" doc:"A second, over the last minute."`
+}
+
+// LatencyStats is the time from a block's append to its visibility, of the
+// events of the last minute, in milliseconds.
+type LatencyStats struct {
+	P50 float64 `json:"p50"`
+	P99 float64 `json:"p99"`
+	Max float64 `json:"max"`
+}
+
+// WatermarkStats is where event time is.
+type WatermarkStats struct {
+	Watermark     *string `json:"watermark" format:"date-time" doc:"Null before the first event."`
+	StreamTime    *string `json:"stream_time" format:"date-time" doc:"The largest event time; null before the first event."`
+	BehindStreamS float64 `json:"behind_stream_s" doc:"How far the watermark is behind stream time."`
+	BehindClockS  float64 `json:"behind_clock_s" doc:"How far the watermark is behind the wall clock."`
+}
+
+// QueueStats is what waits.
+type QueueStats struct {
+	Blocks    int   `json:"blocks" doc:"Durable blocks that wait for the engine."`
+	BodyBytes int64 `json:"body_bytes" doc:"Memory that requests under way hold."`
+}
+
+// MemoryStats is memory in bytes.
+type MemoryStats struct {
+	HeapBytes  uint64 `json:"heap_bytes" doc:"Of live and of dead objects."`
+	TotalBytes uint64 `json:"total_bytes" doc:"What the Go runtime holds of the system's memory."`
+}
+
+// StatsOutput is the answer of GET /v1/stats.
+type StatsOutput struct{ Body Stats }
+
+func (a *API) stats(context.Context, *Empty) (*StatsOutput, error) {
+	return &StatsOutput{a.readStats()}, nil
+}
+
+func (a *API) readStats() Stats {
+	engine, recent, now := a.parts.Engine.Stats(), a.parts.Meter.Recent(), a.parts.Now()
+	s := Stats{
+		Time: event.FromGo(now).String(), Version: a.parts.Version, UptimeS: a.parts.Meter.Uptime().Seconds(),
+		Shards: engine.Shards, Blocks: engine.Block,
+		Events: EventStats{engine.Events, recent.PerSecond1, recent.PerSecond10, recent.PerSecond60},
+		Latency: LatencyStats{
+			millis(recent.P50), millis(recent.P99), millis(recent.Max),
+		},
+		Watermark: WatermarkStats{Watermark: optionalTime(engine.Watermark), StreamTime: optionalTime(engine.StreamTime)},
+		Queue:     QueueStats{Blocks: engine.Queued, BodyBytes: a.intake.InFlight()},
+		Keys:      engine.Keys, Views: map[string]int{}, Memory: readMemory(),
+	}
+	if s.Watermark.Watermark != nil {
+		s.Watermark.BehindStreamS = float64(engine.StreamTime-engine.Watermark) / 1000
+		s.Watermark.BehindClockS = float64(event.FromGo(now)-engine.Watermark) / 1000
+	}
+	if s.Keys == nil {
+		s.Keys = map[string]int{}
+	}
+	for _, name := range a.parts.ViewNames {
+		s.Views[name] = a.parts.Views.Len(name)
+	}
+	return s
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func readMemory() MemoryStats {
+	samples := []metrics.Sample{
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/total:bytes"},
+		{Name: "/memory/classes/heap/released:bytes"},
+	}
+	metrics.Read(samples)
+	return MemoryStats{
+		HeapBytes:  samples[0].Value.Uint64(),
+		TotalBytes: samples[1].Value.Uint64() - samples[2].Value.Uint64(),
+	}
+}
+
+// statsEvery is the time between two events of the stream.
+const statsEvery = time.Second
+
+// StatsStreamInput is the request of GET /v1/stats/stream.
+type StatsStreamInput struct{ HTTP }
+
+// streamStats sends the stats once a second until the client goes away or the
+// server shuts down.
+func (a *API) streamStats(ctx context.Context, in *StatsStreamInput, send sse.Sender) {
+	in.takeYourTime()
+	tick := time.NewTicker(statsEvery)
+	defer tick.Stop()
+	for {
+		if err := send.Data(a.readStats()); err != nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		case <-a.closing:
+			return
+		}
+	}
+}

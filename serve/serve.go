@@ -1,0 +1,183 @@
+// Package serve is the server: it listens, decides who is answered, and routes
+// to the API, the metrics and the dashboard. README.md says what it promises
+// to clients.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"millrace/serve/api"
+	"millrace/serve/guard"
+	"millrace/serve/meter"
+)
+
+// The errors of New and Listen.
+var (
+	// ErrNeedsKey is the error of an address that other machines can reach,
+	// without a key.
+	ErrNeedsKey = guard.ErrNeedsKey
+	// ErrKey is the error of a key that can not be used.
+	ErrKey = guard.ErrKey
+	// ErrAddress is the error of an address that is not HOST:PORT.
+	ErrAddress = guard.ErrAddress
+	// ErrListen is the error of an address that can not be listened on.
+	ErrListen = errors.New("serve: can not listen")
+)
+
+// The server's limits of time. A client that takes longer is cut off.
+const (
+	headerTimeout = 10 * time.Second // to send a request's headers
+	readTimeout   = time.Minute      // to send all of it
+	writeTimeout  = 2 * time.Minute  // from the headers to the end of the answer
+	idleTimeout   = 2 * time.Minute  // between two requests
+)
+
+// maxHeaderBytes bounds a request's line and headers. It is well above the
+// longest id, so that one of 100 kB is answered by a problem that names it.
+const maxHeaderBytes = 1 << 20
+
+// Options are what the server is made of.
+type Options struct {
+	// Parts is what the API is wired to. Its Meter, Now and Logger are set by
+	// New where they are nil.
+	Parts api.Parts
+	// Listen is HOST:PORT; port 0 takes a free one.
+	Listen string
+	// Keys of which every request but GET /v1/health must carry one; none
+	// means that only this machine is served.
+	Keys []string
+	// Dashboard answers GET / and everything under GET /dashboard/; nil leaves
+	// them out.
+	Dashboard http.Handler
+	// Registry takes the metrics; nil means one of its own.
+	Registry *prometheus.Registry
+	// Logger takes what an operator of the service should know.
+	Logger *slog.Logger
+}
+
+// Server answers HTTP requests.
+type Server struct {
+	options  Options
+	api      *api.API
+	handler  http.Handler
+	http     *http.Server
+	listener net.Listener
+	keys     guard.Keys
+}
+
+// New makes a Server that does not listen yet. Its errors are ErrKey,
+// ErrAddress and ErrNeedsKey.
+func New(o Options) (*Server, error) {
+	keys, err := guard.NewKeys(o.Keys)
+	if err != nil {
+		return nil, fmt.Errorf("serve: %w", err)
+	}
+	if err := guard.CheckListen(o.Listen, keys); err != nil {
+		return nil, fmt.Errorf("serve: %w", err)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	if o.Parts.Logger == nil {
+		o.Parts.Logger = o.Logger
+	}
+	if o.Parts.Now == nil {
+		o.Parts.Now = time.Now
+	}
+	if o.Parts.Meter == nil {
+		o.Parts.Meter = meter.New(o.Registry, o.Parts.Now)
+	}
+	mux := http.NewServeMux()
+	a, err := api.New(o.Parts, mux)
+	if err != nil {
+		return nil, fmt.Errorf("serve: %w", err)
+	}
+	a.RegisterGauges(o.Registry)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelError), Registry: o.Registry,
+	}))
+	if o.Dashboard != nil {
+		mux.Handle("GET /{$}", o.Dashboard)
+		mux.Handle("GET /dashboard/", o.Dashboard)
+	}
+	s := &Server{options: o, api: a, keys: keys, handler: &handler{
+		mux: mux, guard: guard.New(keys, isHealth), meter: o.Parts.Meter, now: o.Parts.Now, logger: o.Logger,
+	}}
+	s.http = &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog:       slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+	}
+	s.http.RegisterOnShutdown(a.Close)
+	return s, nil
+}
+
+// isHealth says whether a request is the one that needs no key.
+func isHealth(r *http.Request) bool {
+	return r.URL.Path == "/v1/health" && (r.Method == http.MethodGet || r.Method == http.MethodHead)
+}
+
+// Handler answers requests without a listener, for tests and for programs
+// that have a server of their own.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Listen takes the address, which Addr tells from then on. Requests wait until
+// Serve is called. Its errors are ErrListen and ErrNeedsKey.
+func (s *Server) Listen() error {
+	l, err := net.Listen("tcp", s.options.Listen)
+	if err != nil {
+		return fmt.Errorf("%w on %s: %w", ErrListen, s.options.Listen, err)
+	}
+	// A name may stand for another address than it says.
+	if err := guard.CheckListen(l.Addr().String(), s.keys); err != nil {
+		return errors.Join(fmt.Errorf("serve: %w", err), l.Close())
+	}
+	s.listener = l
+	return nil
+}
+
+// Addr is the address that is listened on, HOST:PORT; empty before Listen.
+func (s *Server) Addr() string {
+	if s.listener == nil {
+		return ""
+	}
+	return s.listener.Addr().String()
+}
+
+// Serve answers requests until Shutdown; it listens first if Listen was not
+// called. It returns nil after Shutdown.
+func (s *Server) Serve() error {
+	if s.listener == nil {
+		if err := s.Listen(); err != nil {
+			return err
+		}
+	}
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// Shutdown takes no more requests, ends streams, and waits for the requests
+// that are under way, as long as ctx allows; those that are left are cut off
+// and ctx's error is returned.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.api.Close()
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("serve: shut down: %w", err), s.http.Close())
+	}
+	return nil
+}

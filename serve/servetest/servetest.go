@@ -1,0 +1,338 @@
+// Package servetest is a small world behind the HTTP API, for tests: a log of
+// nothing but counters, an engine that applies at once, and views that a test
+// fills by hand. Everything can be made to fail.
+package servetest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"millrace/catalog"
+	"millrace/event"
+	"millrace/event/wire"
+	"millrace/operator"
+	"millrace/serve/api"
+	"millrace/serve/meter"
+	"millrace/view"
+	"millrace/view/memory"
+)
+
+// Now is the wall clock of a World.
+var Now = time.Date(2024, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// World is what an API under test is wired to. The fields that fail something
+// are set before the request.
+type World struct {
+	Index *catalog.Index
+	Views *memory.Store
+
+	SubmitErr  error // of Ingest.Submit
+	DurableErr error // of every Ticket
+	WaitErr    error // of Engine.Wait and WaitCatalog
+	EngineErr  error // of Engine.Err
+	CatalogErr error // of Catalog.User
+	LettersErr error // of DeadLetters.Append and Purge
+	RedactErr  error // of Redactor.Redact
+	RankErr    error // of Recommender.Recommend
+	RankPanic  bool  // Recommender.Recommend panics
+	// Stuck makes no batch durable until it is closed.
+	Stuck chan struct{}
+
+	// History is what Engine.Checkpoints gives.
+	History []api.Checkpoint
+	// Asked are the requests that the Recommender got.
+	Asked []api.Request
+
+	mutex      sync.Mutex
+	block      uint64
+	events     []event.Event
+	streamTime event.Time
+	users      map[string]*event.User
+	seen       map[string]bool // user and event_id
+	duplicates map[uint64][]int
+	positions  map[string]uint64
+	letters    []api.DeadLetter
+	redacted   []string
+	purged     []string
+}
+
+// New makes an empty World.
+func New() *World {
+	return &World{
+		Index: catalog.NewIndex(), Views: memory.New(), streamTime: event.MinTime,
+		users: map[string]*event.User{}, seen: map[string]bool{},
+		duplicates: map[uint64][]int{}, positions: map[string]uint64{},
+	}
+}
+
+// Parts wires an API to the World.
+func (w *World) Parts() api.Parts {
+	now := func() time.Time { return Now }
+	return api.Parts{
+		Ingest: ingest{w}, Engine: engine{w}, Views: w.Views, Catalog: sql{w}, Index: w.Index,
+		DeadLetters: letters{w}, Redactor: redactor{w}, Recommender: recommender{w},
+		Now: now, Version: "test", Meter: meter.New(prometheus.NewRegistry(), now),
+	}
+}
+
+// Publish puts values into the views.
+func (w *World) Publish(writes ...operator.ViewWrite) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.publish(writes)
+}
+
+func (w *World) publish(writes []operator.ViewWrite) {
+	if err := w.Views.Publish(w.block, w.streamTime, writes); err != nil {
+		panic(err) // blocks only grow here
+	}
+}
+
+// Put adds items to the catalogue.
+func (w *World) Put(items ...*event.Item) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	for _, item := range items {
+		w.Index.Apply(event.Change{Kind: event.PutItem, Item: item})
+	}
+}
+
+// Events are the events that were stored, in order, repeats too.
+func (w *World) Events() []event.Event {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return slices.Clone(w.events)
+}
+
+// Letters are the dead letters.
+func (w *World) Letters() []api.DeadLetter {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return slices.Clone(w.letters)
+}
+
+// Forgotten are the users whose events were redacted and whose dead letters
+// were purged.
+func (w *World) Forgotten() (redacted, purged []string) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return slices.Clone(w.redacted), slices.Clone(w.purged)
+}
+
+type ingest struct{ *World }
+
+// Submit implements api.Ingest: the batch becomes a block and visible at once.
+func (w ingest) Submit(b api.Batch) (api.Ticket, error) {
+	if w.SubmitErr != nil {
+		return nil, w.SubmitErr
+	}
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	t := &ticket{done: make(chan struct{}), err: w.DurableErr}
+	if w.Stuck != nil {
+		t.done = w.Stuck
+		return t, nil
+	}
+	close(t.done)
+	if t.err != nil {
+		return t, nil
+	}
+	w.block++
+	t.block = w.block
+	r := wire.NewReader(b.Payload)
+	for row := range b.Count {
+		switch b.Kind {
+		case api.Events:
+			w.applyEvent(r, row)
+		case api.Changes:
+			w.applyChange(r)
+		}
+	}
+	if r.Err() != nil || r.Len() > 0 {
+		return nil, fmt.Errorf("payload of %d records: %w", b.Count, r.Err())
+	}
+	if b.Source != "" {
+		w.positions[b.Source] = b.Next
+	}
+	w.publish(nil)
+	return t, nil
+}
+
+func (w *World) applyEvent(r *wire.Reader, row int) {
+	var e event.Event
+	event.ReadEvent(r, &e, nil)
+	w.events = append(w.events, e)
+	w.streamTime = max(w.streamTime, e.Time)
+	w.Index.Apply(event.Change{Kind: event.EnsureItem, Item: &event.Item{ID: e.Item, Created: e.Time}})
+	if _, ok := w.users[e.User]; !ok {
+		w.users[e.User] = &event.User{ID: e.User}
+	}
+	if e.ID == "" {
+		return
+	}
+	if key := e.User + "\x00" + e.ID; w.seen[key] {
+		w.duplicates[w.block] = append(w.duplicates[w.block], row)
+	} else {
+		w.seen[key] = true
+	}
+}
+
+func (w *World) applyChange(r *wire.Reader) {
+	c := event.ReadChange(r)
+	if r.Err() != nil {
+		return
+	}
+	w.Index.Apply(c)
+	switch c.Kind {
+	case event.PutUser:
+		w.users[c.User.ID] = c.User
+	case event.DeleteUser:
+		delete(w.users, c.User.ID)
+	}
+}
+
+type ticket struct {
+	done  chan struct{}
+	err   error
+	block uint64
+}
+
+func (t *ticket) Done() <-chan struct{} { return t.done }
+func (t *ticket) Err() error            { return t.err }
+func (t *ticket) Block() uint64         { return t.block }
+func (t *ticket) First() int            { return 0 }
+
+type engine struct{ *World }
+
+func (w engine) Wait(context.Context, uint64) error        { return w.WaitErr }
+func (w engine) WaitCatalog(context.Context, uint64) error { return w.WaitErr }
+func (w engine) Checkpoints() []api.Checkpoint             { return w.History }
+func (w engine) Err() error                                { return w.EngineErr }
+
+func (w engine) Duplicates(block uint64, first, count int) int {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	n := 0
+	for _, row := range w.duplicates[block] {
+		if row >= first && row < first+count {
+			n++
+		}
+	}
+	return n
+}
+
+func (w engine) Position(source string) (uint64, bool) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	next, ok := w.positions[source]
+	return next, ok
+}
+
+func (w engine) Stats() api.EngineStats {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	s := api.EngineStats{
+		Block: w.block, Events: uint64(len(w.events)), StreamTime: w.streamTime, Watermark: event.MinTime,
+		Shards: 2, Keys: map[string]int{"users": len(w.users)},
+	}
+	if w.streamTime != event.MinTime {
+		s.Watermark = w.streamTime - 5*event.Second
+	}
+	return s
+}
+
+type sql struct{ *World }
+
+func (w sql) User(_ context.Context, id string) (*event.User, error) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if w.CatalogErr != nil {
+		return nil, w.CatalogErr
+	}
+	if u := w.users[id]; u != nil {
+		return u, nil
+	}
+	return nil, catalog.ErrNotFound
+}
+
+type letters struct{ *World }
+
+func (w letters) Append(list []api.DeadLetter) error {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if w.LettersErr != nil {
+		return w.LettersErr
+	}
+	for _, l := range list {
+		l.Raw = slices.Clone(l.Raw)
+		w.World.letters = append(w.World.letters, l)
+	}
+	return nil
+}
+
+func (w letters) List(cursor string, n int) ([]api.DeadLetter, string, error) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	from := 0
+	if cursor != "" {
+		var err error
+		if from, err = strconv.Atoi(cursor); err != nil {
+			return nil, "", api.ErrCursor
+		}
+	}
+	all := w.World.letters
+	from = min(max(from, 0), len(all))
+	to := min(from+n, len(all))
+	return all[from:to], strconv.Itoa(to), nil
+}
+
+func (w letters) Purge(user string) error {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.purged = append(w.purged, user)
+	return w.LettersErr
+}
+
+type redactor struct{ *World }
+
+func (w redactor) Redact(_ context.Context, user string, _ uint64) error {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.redacted = append(w.redacted, user)
+	return w.RedactErr
+}
+
+type recommender struct{ *World }
+
+// Recommend implements api.Recommender: the newest items.
+func (w recommender) Recommend(s view.Snapshot, q api.Request) ([]api.Recommendation, error) {
+	w.mutex.Lock()
+	w.Asked = append(w.Asked, q)
+	w.mutex.Unlock()
+	switch {
+	case w.RankPanic:
+		panic("ranking")
+	case w.RankErr != nil:
+		return nil, w.RankErr
+	case q.Recipe != "" && q.Recipe != "default":
+		return nil, fmt.Errorf("%w: %q", api.ErrRecipe, q.Recipe)
+	}
+	newest := w.Index.Newest(q.Category, q.Offset+q.N)
+	newest = newest[min(q.Offset, len(newest)):]
+	list := make([]api.Recommendation, len(newest))
+	for i, item := range newest {
+		list[i] = api.Recommendation{
+			Item: item.ID, Title: item.Title, Score: 1 / float64(i+1), Reason: "new", Source: "new", Time: s.StreamTime(),
+		}
+		if q.Explain {
+			list[i].Explain = map[string]float64{"new": list[i].Score}
+		}
+	}
+	return list, nil
+}
