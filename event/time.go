@@ -52,3 +52,114 @@ func WindowStart(t Time, size Duration) Time {
 	}
 	return start
 }
+
+// MaxAhead is how far ahead of the wall clock an event's time may be.
+const MaxAhead = 5 * Minute
+
+// An event's time is after the first of these and before the second.
+const (
+	epoch    Time = 0                 // 1970-01-01T00:00:00Z
+	farAhead Time = 7_258_118_400_000 // 2200-01-01T00:00:00Z
+)
+
+// secondsBelow tells seconds from milliseconds: a numeric timestamp below it
+// is in seconds (until the year 5138), any other in milliseconds (from March
+// 1973).
+const secondsBelow = 100_000_000_000
+
+// maxTimestampBytes is longer than any timestamp that is understood.
+const maxTimestampBytes = 64
+
+// ParseTime reads a timestamp as people and programs write it:
+//
+//   - RFC 3339, with or without a fraction, "T" or a space between date and
+//     time; without a zone it is UTC: "2006-01-02T15:04:05.999+02:00",
+//     "2006-01-02 15:04:05";
+//   - a number of seconds below 1e11, with a fraction or without, else of
+//     milliseconds: "1700000000.25", "1700000000250".
+//
+// What is finer than a millisecond is cut off. It is false for any other text
+// and for times that are not after 1970-01-01 and before 2200-01-01, UTC.
+func ParseTime(text string) (Time, bool) {
+	if len(text) > maxTimestampBytes {
+		return 0, false
+	}
+	var buf [maxTimestampBytes]byte
+	return parseTime(append(buf[:0], text...))
+}
+
+func parseTime(text []byte) (Time, bool) {
+	if len(text) == 0 || len(text) > maxTimestampBytes {
+		return 0, false
+	}
+	t, ok := numberTime(text)
+	if !ok {
+		t, ok = calendarTime(text)
+	}
+	return t, ok && inRange(t)
+}
+
+// inRange says whether t can be the time of an event at all.
+func inRange(t Time) bool { return t > epoch && t < farAhead }
+
+// numberTime reads a number of seconds or milliseconds; false for anything
+// else, for negative numbers and for those beyond 18 digits.
+func numberTime(text []byte) (Time, bool) {
+	var v int64
+	if len(text) <= 15 {
+		digits, rest := leadingDigits(text)
+		for _, c := range digits {
+			v = 10*v + int64(c-'0')
+		}
+		if len(rest) == 0 {
+			if v < secondsBelow {
+				v *= 1000
+			}
+			return Time(v), true
+		}
+	}
+	var scratch [maxDecimalBytes]byte
+	d, ok := parseDecimal(text, scratch[:])
+	if !ok || d.negative {
+		return 0, false
+	}
+	if v, ok = d.scaled(0); ok && v < secondsBelow {
+		v, ok = d.scaled(3)
+	}
+	return Time(v), ok
+}
+
+// calendarTime reads an RFC 3339 timestamp and the looser forms of ParseTime,
+// by writing them as RFC 3339 demands.
+func calendarTime(text []byte) (Time, bool) {
+	const dateAndTime = len("2006-01-02T15:04:05")
+	if len(text) < dateAndTime {
+		return 0, false
+	}
+	var buf [maxTimestampBytes + 1]byte
+	strict := append(buf[:0], text...)
+	if c := strict[len("2006-01-02")]; c == ' ' || c == 't' {
+		strict[len("2006-01-02")] = 'T'
+	}
+	switch last := len(strict) - 1; {
+	case strict[last] == 'z':
+		strict[last] = 'Z'
+	case !hasZone(strict[dateAndTime:]):
+		strict = append(strict, 'Z')
+	}
+	var t time.Time
+	if err := t.UnmarshalText(strict); err != nil {
+		return 0, false
+	}
+	return FromGo(t), true
+}
+
+// hasZone says whether something other than a fraction follows the seconds.
+func hasZone(rest []byte) bool {
+	for _, c := range rest {
+		if c != '.' && (c < '0' || c > '9') {
+			return true
+		}
+	}
+	return false
+}

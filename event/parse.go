@@ -1,0 +1,187 @@
+package event
+
+import (
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Options are the rules that are not the same for every request.
+type Options struct {
+	Types  *Types // the configured event types, nil for DefaultTypes
+	Now    Time   // the wall clock: later times are refused beyond MaxAhead; 0 for no such check
+	Limits Limits
+}
+
+func (o *Options) types() *Types {
+	if o.Types == nil {
+		return defaultTypes
+	}
+	return o.Types
+}
+
+// Parsed is what a request holds: its good events, each with its position in
+// the request, and what was refused.
+type Parsed struct {
+	Events []Event
+	Index  []int // of each event, its position in the request
+	Rejected
+}
+
+// ParseBody reads the events of a request's body: an event, an array of
+// events, or events one after the other, such as JSON Lines. An event is an
+// object, or the array [user_id, item_id, timestamp], which is a view. A bad
+// element costs its neighbours nothing where the structure can be followed;
+// event/README.md has the rules. The content type matters only if it is one of
+// JSON Lines: then no event goes on beyond its line. Events share no memory
+// with body; Bad does.
+func ParseBody(body []byte, contentType string, opt Options) Parsed {
+	events, r := parseAll[Event](body, contentType, opt.Limits, eventShape{&opt})
+	return Parsed{Events: events, Index: r.good, Rejected: r.Rejected}
+}
+
+// ParseEvent reads one event, an element of a body. The index of its error
+// is 0.
+func ParseEvent(line []byte, opt Options) (Event, *FieldError) {
+	return parseOne[Event](line, eventShape{&opt})
+}
+
+// The fields of an event, by their numbers in fieldSet and eventNames.
+const (
+	eventUser = iota
+	eventItem
+	eventType
+	eventTime
+	eventValue
+	eventID
+	eventSession
+	eventRequest
+	eventMetadata
+)
+
+var eventNames = []string{
+	eventUser:     "user_id",
+	eventItem:     "item_id",
+	eventType:     "event_type",
+	eventTime:     "timestamp",
+	eventValue:    "value",
+	eventID:       "event_id",
+	eventSession:  "session_id",
+	eventRequest:  "request_id",
+	eventMetadata: "metadata",
+}
+
+// eventShape is the shape of an event.
+type eventShape struct{ opt *Options }
+
+func (eventShape) begin(*Event) {}
+
+func (eventShape) expected() string {
+	return "an event: a JSON object, or [user_id, item_id, timestamp]"
+}
+
+func (eventShape) names() []string { return eventNames }
+
+// tuple is the form of an event that the seeds' browse topic has.
+func (eventShape) tuple() []int { return []int{eventUser, eventItem, eventTime} }
+
+// field knows a field by its own name and by those that are common elsewhere.
+func (eventShape) field(name []byte) int {
+	switch string(name) {
+	case "user_id", "userId":
+		return eventUser
+	case "item_id", "itemId", "content_id", "contentId", "movie_id", "movieId":
+		return eventItem
+	case "event_type", "eventType":
+		return eventType
+	case "timestamp":
+		return eventTime
+	case "value":
+		return eventValue
+	case "event_id", "eventId":
+		return eventID
+	case "session_id", "sessionId":
+		return eventSession
+	case "request_id", "requestId":
+		return eventRequest
+	case "metadata":
+		return eventMetadata
+	}
+	return -1
+}
+
+func (s eventShape) set(e *Event, field int, v jsontext.Value, r *fieldReader) (err *FieldError) {
+	name := eventNames[field]
+	switch field {
+	case eventUser:
+		e.User, err = r.id(name, v)
+	case eventItem:
+		e.Item, err = r.id(name, v)
+	case eventType:
+		e.Type, err = s.typeName(v, r)
+	case eventTime:
+		if e.Time, err = r.time(name, v); err == nil && isAhead(e.Time, s.opt.Now) {
+			err = unexpected(name, expectedPast, v)
+		}
+	case eventValue:
+		e.Value, err = r.number(name, v)
+		e.HasValue = err == nil
+	case eventID:
+		e.ID, err = r.optionalID(name, v)
+	case eventSession:
+		e.Session, err = r.optionalID(name, v)
+	case eventRequest:
+		e.Request, err = r.optionalID(name, v)
+	case eventMetadata:
+		e.Metadata, err = r.metadata(name, v, MaxMetadataBytes)
+	}
+	return err
+}
+
+func (s eventShape) typeName(v jsontext.Value, r *fieldReader) (string, *FieldError) {
+	if v[0] == '"' {
+		if name, known := s.opt.types().Canonical(v[1 : len(v)-1]); known && !strings.Contains(name, `\`) {
+			return name, nil
+		}
+		text, ok := r.unquote(v)
+		if name, known := s.opt.types().Canonical(text); ok && known {
+			return name, nil
+		}
+	}
+	return "", unexpected(eventNames[eventType], s.opt.types().expected(), v)
+}
+
+func (s eventShape) end(e *Event) *FieldError {
+	switch {
+	case e.User == "":
+		return missing(eventNames[eventUser], expectedID)
+	case e.Item == "":
+		return missing(eventNames[eventItem], expectedID)
+	case e.Time == 0:
+		return missing(eventNames[eventTime], expectedTime)
+	}
+	if e.Type == "" {
+		var ok bool
+		if e.Type, ok = s.opt.types().Canonical([]byte(TypeView)); !ok {
+			return missing(eventNames[eventType], s.opt.types().expected())
+		}
+	}
+	return nil
+}
+
+// parseAll reads the elements of a body.
+func parseAll[T any](body []byte, contentType string, limits Limits, s shape[T]) ([]T, result) {
+	b := recordBuilder[T]{shape: s}
+	r := walk(body, contentType, limits, &b)
+	return b.records[:b.kept:b.kept], r
+}
+
+// parseOne reads a body that is one element.
+func parseOne[T any](body []byte, s shape[T]) (T, *FieldError) {
+	var none T
+	b := recordBuilder[T]{shape: s}
+	if bad := walkOne(body, &b); bad != nil {
+		return none, bad
+	}
+	return *b.record(), nil
+}

@@ -1,0 +1,147 @@
+package event
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+)
+
+// The scripts of testdata/parse: a body goes in, and what comes out is a line
+// for each good record and each error, with its position in the request.
+//
+//	events [lines] [now=TIME] [elements=N] [errors=N]
+//	items [id=ID]
+//	users [id=ID]
+//
+// "lines" sets the content type of JSON Lines. With an id the body is one
+// record, as in a PUT. In a body, \t, \xNN and \uNNNN between double angle
+// brackets, «\x00», stand for what cannot be written in a script, and «a*300»
+// for 300 times a.
+func TestParseScripts(t *testing.T) {
+	datadriven.Walk(t, "testdata/parse", func(t *testing.T, path string) {
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			body := []byte(expand(t, d.Input))
+			contentType := "application/json"
+			if d.HasArg("lines") {
+				contentType = "application/x-ndjson"
+			}
+			opt := scriptOptions(t, d)
+			var id string
+			d.MaybeScanArgs(t, "id", &id)
+			switch d.Cmd {
+			case "events":
+				p := ParseBody(body, contentType, opt)
+				return describe(p.Events, p.Index, p.Rejected, func(e Event) string { return string(AppendJSON(nil, &e)) })
+			case "items":
+				if id != "" {
+					item, bad := ParseItem(body, id)
+					return describeOne(item, bad, itemLine)
+				}
+				p := ParseItems(body, contentType, opt)
+				return describe(p.Items, p.Index, p.Rejected, itemLine)
+			case "users":
+				if id != "" {
+					user, bad := ParseUser(body, id)
+					return describeOne(user, bad, userLine)
+				}
+				p := ParseUsers(body, contentType, opt)
+				return describe(p.Users, p.Index, p.Rejected, userLine)
+			}
+			t.Fatalf("unknown command %q", d.Cmd)
+			return ""
+		})
+	})
+}
+
+func scriptOptions(t *testing.T, d *datadriven.TestData) Options {
+	var opt Options
+	var now string
+	if d.MaybeScanArgs(t, "now", &now) {
+		var ok bool
+		if opt.Now, ok = ParseTime(now); !ok {
+			t.Fatalf("now=%s is not a time", now)
+		}
+	}
+	d.MaybeScanArgs(t, "elements", &opt.Limits.Elements)
+	d.MaybeScanArgs(t, "errors", &opt.Limits.Errors)
+	return opt
+}
+
+// expand replaces what is between double angle brackets.
+func expand(t testing.TB, s string) string {
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(s, "«")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		var inner string
+		if inner, s, found = strings.Cut(rest, "»"); !found {
+			t.Fatalf("« without » in %q", rest)
+		}
+		if text, count, repeated := strings.Cut(inner, "*"); repeated {
+			n, err := strconv.Atoi(count)
+			if err != nil {
+				t.Fatalf("«%s»: %v", inner, err)
+			}
+			b.WriteString(strings.Repeat(text, n))
+			continue
+		}
+		text, err := strconv.Unquote(`"` + inner + `"`)
+		if err != nil {
+			t.Fatalf("«%s»: %v", inner, err)
+		}
+		b.WriteString(text)
+	}
+}
+
+// describe writes records and errors in the order of their positions.
+func describe[T any](records []T, index []int, r Rejected, line func(T) string) string {
+	var b strings.Builder
+	for i, n := 0, 0; i < len(records) || n < len(r.Bad); {
+		if n == len(r.Bad) || i < len(records) && index[i] < r.Bad[n].Index {
+			fmt.Fprintf(&b, "%d: %s\n", index[i], line(records[i]))
+			i++
+			continue
+		}
+		bad := r.Bad[n]
+		fmt.Fprintf(&b, "%d! %s\n", bad.Index, strings.TrimPrefix(bad.Error.Error(), fmt.Sprintf("element %d", bad.Index)))
+		fmt.Fprintf(&b, "   raw %s\n", shorten(strconv.QuoteToGraphic(string(bad.Raw))))
+		n++
+	}
+	if b.Len() == 0 {
+		return "nothing\n"
+	}
+	return b.String()
+}
+
+func shorten(s string) string {
+	if len(s) > 80 {
+		return fmt.Sprintf("%.60s... (%d bytes)", s, len(s))
+	}
+	return s
+}
+
+func describeOne[T any](record T, bad *FieldError, line func(T) string) string {
+	if bad != nil {
+		return describe[T](nil, nil, Rejected{Bad: []BadInput{{Error: *bad}}}, line)
+	}
+	return describe([]T{record}, []int{0}, Rejected{}, line)
+}
+
+func itemLine(item Item) string { return mustJSON(item.JSON()) }
+
+func userLine(user User) string { return mustJSON(user.JSON()) }
+
+func mustJSON(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
