@@ -19,7 +19,7 @@ import (
 // RunScript runs the script files under path through a topology over events.
 // The verbs of a script:
 //
-//	item ID [title="..."] [categories=a,b] [hidden]    the catalogue, without output
+//	item ID [title="..."] [categories=(a,b)] [hidden]    the catalogue, without output
 //	user ID [age=25] [gender=f]
 //	send            a line an event: TIME USER ITEM [TYPE] [value=4] [id=e1] [session=s]
 //	watermark TIME  advances the watermark; firing timers
