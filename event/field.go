@@ -281,7 +281,7 @@ func (r *fieldReader) labels(field string, v jsontext.Value) ([]string, *FieldEr
 		}
 		element, err := d.ReadValue()
 		if err != nil {
-			return nil, syntaxError(err, v)
+			return nil, syntaxError(syntaxReason(err), v)
 		}
 		label, ok := r.label(element, MaxLabelBytes)
 		if !ok {

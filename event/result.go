@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -117,23 +116,28 @@ func (w *walker) reject(raw []byte, bad *FieldError) {
 }
 
 // rejectSyntax refuses a part of the body that is not JSON.
-func (w *walker) rejectSyntax(from, to int, err error) {
+func (w *walker) rejectSyntax(from, to int, reason string) {
 	raw := bytes.TrimRight(w.body[from:to], " \t\r\n")
-	w.reject(raw, syntaxError(err, raw))
+	w.reject(raw, syntaxError(reason, raw))
 }
 
-func syntaxError(err error, raw []byte) *FieldError {
-	reason := err.Error()
-	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		reason = strings.Replace(reason, s.Error(), s.Err.Error(), 1)
-	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		reason = "an early end"
-	}
+func syntaxError(reason string, raw []byte) *FieldError {
 	if len(raw) > 0 {
 		reason += ", in " + excerpt(raw)
 	}
 	return &FieldError{Expected: "valid JSON", Got: reason}
+}
+
+// syntaxReason says what is wrong with JSON that the decoder refused, but not
+// where: that can be as long as the body.
+func syntaxReason(err error) string {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return "an early end"
+	}
+	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return s.Err.Error()
+	}
+	return err.Error()
 }
 
 // syntaxOffset is how far the decoder had read when it met the error.

@@ -3,7 +3,6 @@ package event
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"strings"
@@ -48,8 +47,9 @@ type walker struct {
 
 	decoder jsontext.Decoder
 	input   bytes.Buffer
-	base    int // where in the body the decoder's input begins
-	limit   int // where it ends
+	scalars [3]jsontext.Value // memory for the values of a tuple
+	base    int               // where in the body the decoder's input begins
+	limit   int               // where it ends
 
 	pos     int  // where to read on
 	at      int  // where the current value of the outermost level begins
@@ -120,7 +120,7 @@ func walkOne(body []byte, b builder) *FieldError {
 	}
 	bad, err := w.record()
 	if err != nil {
-		return syntaxError(err, body)
+		return syntaxError(syntaxReason(err), body)
 	}
 	switch _, err = w.decoder.ReadToken(); err {
 	case io.EOF:
@@ -128,7 +128,7 @@ func walkOne(body []byte, b builder) *FieldError {
 	case nil:
 		return unexpected("", "one element and no more", body)
 	}
-	return syntaxError(err, body)
+	return syntaxError(syntaxReason(err), body)
 }
 
 // start makes the walker ready for a body.
@@ -136,6 +136,7 @@ func (w *walker) start(body []byte, limits Limits, b builder) {
 	w.body, w.limits, w.out = body, limits.orDefaults(), b
 	w.pos, w.at, w.broken, w.wasted = 0, 0, 0, 0
 	w.lines, w.sawLine, w.alone = false, false, false
+	w.scalars = [3]jsontext.Value{}
 	w.result = result{}
 }
 
@@ -204,14 +205,14 @@ func (w *walker) resume(before mark, err error) {
 	case w.lines:
 		w.readAlone()
 	case w.inList && !w.sawLine:
-		w.rejectSyntax(w.broken, len(w.body), err)
+		w.rejectSyntax(w.broken, len(w.body), syntaxReason(err))
 		w.pos = len(w.body)
 	case beyond <= 0:
-		w.rejectLine(end, err)
+		w.rejectLine(end, syntaxReason(err))
 	default:
 		w.rewind(before)
 		w.broken = w.at
-		w.rejectLine(end, fmt.Errorf("%w on a later line", err))
+		w.rejectLine(end, syntaxReason(err)+" on a later line")
 		// To read on in vain from line after line would take quadratic time.
 		w.wasted += beyond
 		w.alone = w.wasted > len(w.body)
@@ -240,7 +241,7 @@ func (w *walker) line() {
 			w.stop()
 			return
 		case err != nil:
-			w.rejectLine(end, err)
+			w.rejectLine(end, syntaxReason(err))
 			return
 		}
 	}
@@ -248,12 +249,12 @@ func (w *walker) line() {
 
 // rejectLine refuses the rest of the current line, or, if nothing good was on
 // it, the whole line as one.
-func (w *walker) rejectLine(end int, err error) {
+func (w *walker) rejectLine(end int, reason string) {
 	if len(w.good) == w.beforeLine.good {
 		w.rewind(w.beforeLine)
 		w.broken = w.lineAt
 	}
-	w.rejectSyntax(w.broken, end, err)
+	w.rejectSyntax(w.broken, end, reason)
 	w.pos = end + 1
 }
 
@@ -284,29 +285,28 @@ func (w *walker) array() error {
 	if _, err := w.decoder.ReadToken(); err != nil {
 		return err
 	}
-	var scalars [3]jsontext.Value
-	n := 0
 	w.inList = !isScalar(w.decoder.PeekKind())
-	for ; n < len(scalars) && isScalar(w.decoder.PeekKind()); n++ {
+	scalars := w.scalars[:0]
+	for len(scalars) < cap(scalars) && isScalar(w.decoder.PeekKind()) {
 		v, err := w.raw()
 		if err != nil {
 			return err
 		}
-		scalars[n] = v
+		scalars = append(scalars, v)
 	}
 	switch kind := w.decoder.PeekKind(); {
 	case kind == jsontext.KindInvalid:
 		_, err := w.decoder.ReadToken()
 		return err
-	case kind == jsontext.KindEndArray && n > 0:
+	case kind == jsontext.KindEndArray && !w.inList:
 		_, err := w.decoder.ReadToken()
 		if err == nil {
 			w.out.begin()
-			w.finish(w.at, w.out.tuple(scalars[:n]))
+			w.finish(w.at, w.out.tuple(scalars))
 		}
 		return err
 	}
-	for _, v := range scalars[:n] {
+	for _, v := range scalars {
 		w.reject(v, unexpected("", w.out.expected(), v))
 	}
 	for w.decoder.PeekKind() != jsontext.KindEndArray {
@@ -383,8 +383,7 @@ func (w *walker) nested() (*FieldError, error) {
 		return nil, err
 	}
 	start := w.offset() - 1
-	var scalars [3]jsontext.Value
-	n, tuple := 0, true
+	scalars, tuple := w.scalars[:0], true
 	for {
 		kind := w.decoder.PeekKind()
 		if kind == jsontext.KindEndArray {
@@ -394,9 +393,8 @@ func (w *walker) nested() (*FieldError, error) {
 		if err != nil {
 			return nil, err
 		}
-		if tuple = tuple && n < len(scalars) && isScalar(kind); tuple {
-			scalars[n] = v
-			n++
+		if tuple = tuple && len(scalars) < cap(scalars) && isScalar(kind); tuple {
+			scalars = append(scalars, v)
 		}
 	}
 	if _, err := w.decoder.ReadToken(); err != nil {
@@ -405,7 +403,7 @@ func (w *walker) nested() (*FieldError, error) {
 	if !tuple {
 		return unexpected("", w.out.expected(), w.body[start:w.offset()]), nil
 	}
-	return w.out.tuple(scalars[:n]), nil
+	return w.out.tuple(scalars), nil
 }
 
 func isScalar(kind jsontext.Kind) bool {
