@@ -67,7 +67,7 @@ func drawEvents(t *rapid.T) []event.Enriched {
 		now += event.Duration(rapid.Int64Range(0, 3000).Draw(t, "passed"))
 		e := event.Enriched{Event: event.Event{
 			User: "ann",
-			Item: fmt.Sprint("i", rapid.IntRange(0, 60).Draw(t, "item")),
+			Item: fmt.Sprint("i", rapid.IntRange(0, 120).Draw(t, "item")),
 			Type: rapid.SampledFrom([]string{"impression", "view", "rating"}).Draw(t, "type"),
 			Time: now - event.Duration(max(0, rapid.Int64Range(-9000, 9000).Draw(t, "late"))),
 		}}
@@ -107,7 +107,7 @@ func TestViewsByTheDefinition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := small()
 		o.Recent = rapid.IntRange(1, 12).Draw(t, "recent")
-		o.Seen = rapid.IntRange(1, 40).Draw(t, "seen")
+		o.Seen = rapid.IntRange(1, 80).Draw(t, "seen")
 		events := drawEvents(t)
 		engine := operatortest.New[event.Enriched](topology(o), 1, 5*event.Second, 0)
 		m := model{counts: map[string]int64{}}
@@ -123,7 +123,7 @@ func TestViewsByTheDefinition(t *testing.T) {
 			if !slices.Equal(v.Seen.Items(), m.seen) {
 				t.Fatalf("event %d: seen %v, want %v", i, v.Seen.Items(), m.seen)
 			}
-			for n := range 62 {
+			for n := range 122 {
 				if item := fmt.Sprint("i", n); v.Seen.Has(item) != slices.Contains(m.seen, item) {
 					t.Fatalf("event %d: has %s is %v, seen are %v", i, item, v.Seen.Has(item), m.seen)
 				}

@@ -1,8 +1,6 @@
 package activity
 
 import (
-	"sync/atomic"
-
 	"github.com/cespare/xxhash/v2"
 
 	"millrace/event/wire"
@@ -11,23 +9,31 @@ import (
 // Seen are the items that a user interacted with, in the order in which they
 // were first seen, as they were at one moment. It is immutable and may be
 // read by any number of goroutines; the zero value is empty.
+//
+// The state's Seen and those that were published share memory, of which
+// nothing changes once it is written: items are appended behind what a
+// published one knows of, and tables are made anew, never added to.
 type Seen struct {
-	items []string // items[:low] were dropped
-	low   int
-	index *index // nil while there are few
+	items  []string // items[:low] were dropped
+	hashes []uint64 // of the items
+	low    int
+	// tables find items by hash. They follow one another from the first item
+	// on, each at least twice as large as the next, so that there are few and
+	// an item is put into few in its life. The unindexed items behind the last
+	// are looked through one by one.
+	tables []table
 }
 
-// index finds an item in items: a table with open addressing, whose entries
-// are written once, from 0 to the upper half of the item's hash and, below
-// it, its position in items plus one. The table is shared by all Seen that
-// have grown from one another; each passes over positions that it does not
-// have. At least a quarter of the entries, a power of two, stay 0.
-type index struct {
-	entries []atomic.Uint64
+// table finds a range of items by hash, with open addressing: an entry is a
+// position less from plus one, or 0. At least half of the entries, a power of
+// two, are 0.
+type table struct {
+	from, to int
+	entries  []uint32
 }
 
-// scanned is how many items are looked through one by one, without an index.
-const scanned = 16
+// unindexed is how many items wait for a table.
+const unindexed = 32
 
 // Len is how many items there are.
 func (s Seen) Len() int { return len(s.items) - s.low }
@@ -36,91 +42,80 @@ func (s Seen) Len() int { return len(s.items) - s.low }
 // changed.
 func (s Seen) Items() []string { return s.items[s.low:len(s.items):len(s.items)] }
 
-// Has reports whether the user has interacted with an item.
-func (s Seen) Has(item string) bool {
-	if s.index != nil {
-		return s.has(item, xxhash.Sum64String(item))
-	}
-	for _, known := range s.items[s.low:] {
-		if known == item {
+// Has reports whether the user has interacted with an item. It takes no time
+// to speak of, however many items there are.
+func (s Seen) Has(item string) bool { return s.has(item, xxhash.Sum64String(item)) }
+
+func (s *Seen) has(item string, hash uint64) bool {
+	for i := max(s.low, s.indexed()); i < len(s.items); i++ {
+		if s.hashes[i] == hash && s.items[i] == item {
 			return true
+		}
+	}
+	for t := range s.tables {
+		from, entries := s.tables[t].from, s.tables[t].entries
+		mask := uint64(len(entries) - 1)
+		for at := hash & mask; entries[at] != 0; at = (at + 1) & mask {
+			if i := from + int(entries[at]) - 1; i >= s.low && s.hashes[i] == hash && s.items[i] == item {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-func (s Seen) has(item string, hash uint64) bool {
-	mask := uint64(len(s.index.entries) - 1)
-	for at := hash & mask; ; at = (at + 1) & mask {
-		e := s.index.entries[at].Load()
-		if e == 0 {
-			return false
-		}
-		i := int(uint32(e)) - 1
-		if e>>32 == hash>>32 && i >= s.low && i < len(s.items) && s.items[i] == item {
-			return true
-		}
+// indexed is the position behind the last table.
+func (s *Seen) indexed() int {
+	if n := len(s.tables); n > 0 {
+		return s.tables[n-1].to
 	}
+	return 0
 }
 
 // add adds an item if it is not there, and drops the oldest beyond limit.
-// Copies of s that were made before do not change. Only one goroutine may
-// add to Seen that share memory, and only to the newest of them.
+// Copies of s that were made before do not change. Of several that share
+// memory, only the newest may be added to.
 func (s *Seen) add(item string, limit int) {
-	if s.index == nil {
-		if s.Has(item) {
-			return
-		}
-		s.extend(item, limit)
-		if len(s.items) > scanned {
-			s.reindex()
-		}
-		return
-	}
 	hash := xxhash.Sum64String(item)
 	if s.has(item, hash) {
 		return
 	}
-	if moved := s.extend(item, limit); moved || 4*len(s.items) > 3*len(s.index.entries) {
-		s.reindex()
-		return
-	}
-	s.index.place(hash, len(s.items)-1)
-}
-
-// extend appends an item and drops the oldest beyond limit. It reports
-// whether positions have changed: when memory for more items is needed, those
-// that were dropped are left behind.
-func (s *Seen) extend(item string, limit int) (moved bool) {
-	if len(s.items) == cap(s.items) && s.low > 0 {
-		kept := s.items[s.low:]
-		s.items = append(make([]string, 0, 2*len(kept)), kept...)
-		s.low, moved = 0, true
+	if len(s.items) == cap(s.items) && s.low > 0 { // leave behind what was dropped
+		n := s.Len()
+		s.items = append(make([]string, 0, 2*n), s.items[s.low:]...)
+		s.hashes = append(make([]uint64, 0, 2*n), s.hashes[s.low:]...)
+		s.low, s.tables = 0, nil
 	}
 	s.items = append(s.items, item)
+	s.hashes = append(s.hashes, hash)
 	s.low = max(s.low, len(s.items)-limit)
-	return moved
+	if len(s.items)-s.indexed() >= unindexed {
+		s.index()
+	}
 }
 
-// reindex makes the index anew, with room for the items to double.
-func (s *Seen) reindex() {
-	size := 4 * scanned
-	for size < 2*len(s.items) {
+// index makes a table of the items that have none, and of those of the last
+// tables that are less than twice as large.
+func (s *Seen) index() {
+	from, to, kept := s.indexed(), len(s.items), len(s.tables)
+	for kept > 0 && s.tables[kept-1].to-s.tables[kept-1].from < 2*(to-from) {
+		kept--
+		from = s.tables[kept].from
+	}
+	size := 2 * unindexed
+	for size < 2*(to-from) {
 		size *= 2
 	}
-	s.index = &index{entries: make([]atomic.Uint64, size)}
-	for i := s.low; i < len(s.items); i++ {
-		s.index.place(xxhash.Sum64String(s.items[i]), i)
+	t := table{from, to, make([]uint32, size)}
+	mask := uint64(size - 1)
+	for i, hash := range s.hashes[from:] {
+		at := hash & mask
+		for t.entries[at] != 0 {
+			at = (at + 1) & mask
+		}
+		t.entries[at] = uint32(i + 1)
 	}
-}
-
-func (x *index) place(hash uint64, i int) {
-	mask := uint64(len(x.entries) - 1)
-	at := hash & mask
-	for x.entries[at].Load() != 0 {
-		at = (at + 1) & mask
-	}
-	x.entries[at].Store(hash>>32<<32 | uint64(uint32(i+1)))
+	s.tables = append(s.tables[:kept:kept], t)
 }
 
 func (s Seen) append(dst []byte) []byte { return wire.AppendStrings(dst, s.Items()) }
@@ -128,8 +123,12 @@ func (s Seen) append(dst []byte) []byte { return wire.AppendStrings(dst, s.Items
 // readSeen reads what append wrote.
 func readSeen(r *wire.Reader) Seen {
 	s := Seen{items: r.Strings()}
-	if len(s.items) > scanned {
-		s.reindex()
+	s.hashes = make([]uint64, len(s.items))
+	for i, item := range s.items {
+		s.hashes[i] = xxhash.Sum64String(item)
+	}
+	if len(s.items) >= unindexed {
+		s.index()
 	}
 	return s
 }

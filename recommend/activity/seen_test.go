@@ -31,18 +31,24 @@ func TestSeenIsReadWhileItGrows(t *testing.T) {
 	readers.Wait()
 }
 
-// A full list costs memory for twice its items at most, however long it runs.
+// A full list costs memory for a few times its items, however long it runs,
+// and few tables are looked into.
 func TestSeenIsBounded(t *testing.T) {
 	var s Seen
-	const limit = 100
-	for i := range 10_000 {
+	const limit = 1000
+	for i := range 20 * limit {
 		s.add(item(i), limit)
 		if s.Len() != min(i+1, limit) {
 			t.Fatalf("%d items after %d", s.Len(), i+1)
 		}
-	}
-	if cap(s.items) > 4*limit || len(s.index.entries) > 8*limit {
-		t.Errorf("memory for %d items and %d entries, want at most %d and %d", cap(s.items), len(s.index.entries), 4*limit, 8*limit)
+		entries := 0
+		for _, t := range s.tables {
+			entries += len(t.entries)
+		}
+		if cap(s.items) > 4*limit || cap(s.hashes) > 4*limit || entries > 12*limit || len(s.tables) > 8 {
+			t.Fatalf("after %d items memory for %d items and %d entries in %d tables, for a limit of %d",
+				i+1, cap(s.items), entries, len(s.tables), limit)
+		}
 	}
 }
 

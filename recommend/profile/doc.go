@@ -3,17 +3,14 @@
 // clean and keyed by user.
 //
 //   - Interests (DESIGN section 4; job J4 of the comparison with Flink): an
-//     event with an item of category c makes
-//
-//     interest[c] = (1 - alpha) * interest[c] + alpha * w
-//
-//     an exponential moving average with alpha 0.1, two products that are
-//     each rounded to a double and then one sum; w is the weight of the event
-//     (event.Types): 0.1 for a view, 0.3 for a click, 0.5 for a like, 1 for a
-//     purchase, by the value for a rating, negative for a dislike, which so
-//     lowers the interest. Each category of the item counts, and those of an
-//     item without any are none. Events count in the order of the source,
-//     also those that come late.
+//     event with an item of category c makes interest[c] the sum of
+//     (1-alpha)*interest[c] and alpha*w, an exponential moving average with
+//     alpha 0.1, whose two products are each rounded to a double before they
+//     are added. w is the weight of the event (event.Types): 0.1 for a view,
+//     0.3 for a click, 0.5 for a like, 1 for a purchase, by the value for a
+//     rating, negative for a dislike, which so lowers the interest. Each
+//     category of the item counts, and those of an item without any are none.
+//     Events count in the order of the source, also those that come late.
 //   - At most Options.Categories categories are kept: a new one takes the
 //     place of the one with the lowest interest, of two such the one whose
 //     name sorts last.

@@ -173,9 +173,10 @@ func TestInterestsByTheDefinition(t *testing.T) {
 					want[category] = x
 				}
 				x.Score = float64((1-o.Alpha)*x.Score) + float64(o.Alpha*w)
-				if e.Type == "view" {
+				switch e.Type {
+				case event.TypeView:
 					x.Views++
-				} else if e.Type == "purchase" {
+				case event.TypePurchase:
 					x.Purchases++
 				}
 			}
