@@ -47,8 +47,8 @@ const maxHeaderBytes = 1 << 20
 
 // Options are what the server is made of.
 type Options struct {
-	// Parts is what the API is wired to. Its Meter, Now and Logger are set by
-	// New where they are nil.
+	// Parts is what the API is wired to. New sets its Meter, and its Now and
+	// Logger where they are nil.
 	Parts api.Parts
 	// Listen is HOST:PORT; port 0 takes a free one.
 	Listen string
@@ -96,9 +96,7 @@ func New(o Options) (*Server, error) {
 	if o.Parts.Now == nil {
 		o.Parts.Now = time.Now
 	}
-	if o.Parts.Meter == nil {
-		o.Parts.Meter = meter.New(o.Registry, o.Parts.Now)
-	}
+	o.Parts.Meter = meter.New(o.Registry, o.Parts.Now)
 	mux := http.NewServeMux()
 	a, err := api.New(o.Parts, mux)
 	if err != nil {
@@ -123,6 +121,13 @@ func New(o Options) (*Server, error) {
 	}
 	s.http.RegisterOnShutdown(a.Close)
 	return s, nil
+}
+
+// Observe is to be told of every block of events that became visible: how
+// many events, the time since its processing began, and the time since it was
+// appended.
+func (s *Server) Observe(events int, apply, latency time.Duration) {
+	s.options.Parts.Meter.Block(events, apply, latency)
 }
 
 // isHealth says whether a request is the one that needs no key.

@@ -96,8 +96,8 @@ func register[I, O any](a *API, op huma.Operation, handler func(context.Context,
 			return out, nil
 		}
 		p := toProblem(err)
-		if p.Status >= http.StatusInternalServerError {
-			a.parts.Logger.Error("request failed", "operation", op.OperationID, "status", p.Status, "error", err)
+		if p.Status == http.StatusInternalServerError {
+			a.parts.Logger.Error("request failed", "operation", op.OperationID, "error", err)
 		}
 		return nil, p
 	})
@@ -122,6 +122,9 @@ func (a *API) routes() {
 	register(a, operation("postBatchRecommendations", http.MethodPost, "/v1/recommendations:batch", "recommendations",
 		"Recommendations for many users"), a.batchRecommendations)
 
+	register(a, operation("getUserProfile", http.MethodGet, "/v1/users/{id}/profile", "recommendations",
+		"What is known of a user's taste and habits"), a.userProfile)
+
 	register(a, operation("getItem", http.MethodGet, "/v1/items/{id}", "catalogue", "An item"), a.getItem)
 	register(a, operation("putItem", http.MethodPut, "/v1/items/{id}", "catalogue", "Add or replace an item"), a.putItem)
 	register(a, operation("deleteItem", http.MethodDelete, "/v1/items/{id}", "catalogue", "Delete an item"), a.deleteItem)
@@ -139,6 +142,9 @@ func operation(id, method, path, tag, summary string) huma.Operation {
 
 // publish serves the OpenAPI document.
 func (a *API) publish(mux *http.ServeMux) error {
+	if err := a.complete(); err != nil {
+		return err
+	}
 	document, err := json.Marshal(a.huma.OpenAPI())
 	if err != nil {
 		return errors.Join(errors.New("api: write the OpenAPI document"), err)

@@ -29,7 +29,7 @@ func (id *ID) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	}
 	user, bad := event.ParseUser(slices.Concat([]byte(`{"user_id":`), v, []byte(`}`)), "")
 	if bad != nil {
-		return bad
+		return bad // says what an id is, and what this one was
 	}
 	*id = ID(user.ID)
 	return nil
@@ -76,14 +76,17 @@ func (a *API) readJSON(h HTTP, to any) error {
 func badJSON(err error, whole reflect.Type) error {
 	if s, ok := errors.AsType[*json.SemanticError](err); ok {
 		f := problem.Field{
-			Field:    strings.TrimPrefix(string(s.JSONPointer), "/"),
+			Field:    strings.ReplaceAll(strings.TrimPrefix(string(s.JSONPointer), "/"), "/", "."),
 			Expected: described(s.GoType), Got: problem.Excerpt(string(s.JSONValue)),
 		}
 		if len(s.JSONValue) == 0 {
-			f.Got = s.JSONKind.String()
+			f.Got = kindNames[s.JSONKind]
+		}
+		if bad, ok := errors.AsType[*event.FieldError](err); ok {
+			f.Expected, f.Got = bad.Expected, bad.Got
 		}
 		if errors.Is(err, json.ErrUnknownName) {
-			f.Expected = "no such member, but " + members(whole)
+			f.Expected = "a known member: " + members(whole)
 			f.Got = problem.Excerpt(s.JSONPointer.LastToken())
 		}
 		return problem.BadFields(f)
@@ -95,12 +98,14 @@ func badJSON(err error, whole reflect.Type) error {
 	return problem.BadFields(f)
 }
 
+// kindNames name the kinds of JSON values.
+var kindNames = map[jsontext.Kind]string{
+	'n': "null", 't': "true", 'f': "false", '"': "a string", '0': "a number", '[': "a list", '{': "an object",
+}
+
 // described says in words what JSON a type is read from.
 func described(t reflect.Type) string {
-	switch {
-	case t == reflect.TypeFor[ID]():
-		return expectedID + ", or a whole number"
-	case t == nil:
+	if t == nil {
 		return "another value"
 	}
 	switch t.Kind() {

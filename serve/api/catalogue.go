@@ -204,7 +204,7 @@ func (a *API) postUsers(ctx context.Context, in *BulkInput) (*BulkOutput, error)
 // bulk writes the good records of a request.
 func (a *API) bulk(ctx context.Context, changes []event.Change, bad []event.FieldError) (*BulkOutput, error) {
 	if len(changes) == 0 {
-		return nil, problem.BadFields(problem.FromEvents(bad)...)
+		return nil, allBad(bad)
 	}
 	if _, err := a.change(ctx, changes...); err != nil {
 		return nil, err

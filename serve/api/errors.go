@@ -19,14 +19,14 @@ import (
 // done.
 var (
 	// ErrOverloaded says that there is no room for a batch at the moment.
-	ErrOverloaded = errors.New("api: overloaded")
+	ErrOverloaded = errors.New("too much is waiting to be stored")
 	// ErrUnavailable says that a part has failed or is closed: the log, the
 	// engine, the database.
-	ErrUnavailable = errors.New("api: unavailable")
+	ErrUnavailable = errors.New("unavailable")
 	// ErrCursor is the error of a cursor that was not given out.
-	ErrCursor = errors.New("api: unknown cursor")
+	ErrCursor = errors.New("unknown cursor")
 	// ErrRecipe is the error of a recipe that there is none of.
-	ErrRecipe = errors.New("api: unknown recipe")
+	ErrRecipe = errors.New("unknown recipe")
 )
 
 // statusGone is the status that is logged for a client that went away before
@@ -51,7 +51,7 @@ var answers = []struct {
 	{intake.ErrBroken, http.StatusBadRequest, 0},
 	{ErrOverloaded, http.StatusTooManyRequests, retryOverload},
 	{ErrUnavailable, http.StatusServiceUnavailable, 5 * time.Second},
-	{ErrCursor, http.StatusBadRequest, 0},
+	{ErrCursor, http.StatusBadRequest, 0}, // worded by its handler, as is the next
 	{ErrRecipe, http.StatusBadRequest, 0},
 	{catalog.ErrNotFound, http.StatusNotFound, 0},
 	{catalog.ErrInvalid, http.StatusBadRequest, 0},
@@ -68,7 +68,7 @@ func toProblem(err error) *problem.Problem {
 		if !errors.Is(err, a.is) {
 			continue
 		}
-		p := problem.New(a.status, "%v", err)
+		p := problem.New(a.status, "%s", firstLine(err))
 		if a.status == http.StatusUnsupportedMediaType {
 			p.With("Accept-Encoding", "gzip")
 		}
@@ -80,9 +80,16 @@ func toProblem(err error) *problem.Problem {
 	return problem.New(http.StatusInternalServerError, "this should not have happened; the server's log says more")
 }
 
+// firstLine leaves out what comes after it, such as the stack of a panic.
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
 // huma asks these package variables for every error that it finds itself: a
 // parameter of a wrong type or out of its bounds.
 func init() {
+	huma.DefaultArrayNullable = false // lists are empty, never null
 	huma.NewError = func(status int, text string, errs ...error) huma.StatusError {
 		return fromHuma(nil, status, text, errs)
 	}
@@ -144,6 +151,8 @@ func expectation(s *huma.Schema) string {
 		return "true or false"
 	case s.MaxLength != nil:
 		return fmt.Sprintf("a text of at most %d characters", *s.MaxLength)
+	case s.Type == huma.TypeString:
+		return "a text that is not empty"
 	}
 	return "a " + s.Type
 }

@@ -55,7 +55,7 @@ func (a *API) postEvents(ctx context.Context, in *EventsInput) (*EventsOutput, e
 		return nil, err
 	}
 	if ticket == nil {
-		return nil, problem.BadFields(problem.FromEvents(parsed.Errors)...)
+		return nil, allBad(parsed.Errors)
 	}
 	answer := &EventsOutput{EventsAnswer{Accepted: len(parsed.Events), Errors: parsed.Errors}}
 	if answer.Body.Errors == nil {
@@ -68,6 +68,14 @@ func (a *API) postEvents(ctx context.Context, in *EventsInput) (*EventsOutput, e
 	}
 	a.parts.Meter.Received(answer.Body.Accepted, answer.Body.Duplicates)
 	return answer, nil
+}
+
+// allBad is the problem of a request in which nothing is good.
+func allBad(errs []event.FieldError) error {
+	if len(errs) == 0 {
+		return problem.BadField("", "at least one element", "an empty list")
+	}
+	return problem.BadFields(problem.FromEvents(errs)...)
 }
 
 // check looks at what the parameters say together.
@@ -148,10 +156,12 @@ func (a *API) reject(bad []event.BadInput, now time.Time) error {
 	if len(bad) == 0 {
 		return nil
 	}
-	letters := make([]DeadLetter, len(bad))
+	letters := make([]DeadLetter, 0, len(bad))
 	for i := range bad {
-		letters[i] = DeadLetter{Time: event.FromGo(now), Raw: bad[i].Raw, Error: bad[i].Error.Error()}
 		a.parts.Meter.Rejected(reason(bad[i].Error.Field))
+		if len(bad[i].Raw) > 0 { // of an empty body there is nothing to keep
+			letters = append(letters, DeadLetter{Time: event.FromGo(now), Raw: bad[i].Raw, Error: bad[i].Error.Error()})
+		}
 	}
 	if err := a.parts.DeadLetters.Append(letters); err != nil {
 		return fmt.Errorf("store dead letters: %w", err)

@@ -2,10 +2,13 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"millrace/event"
+	"millrace/serve/problem"
 )
 
 // CheckpointRecord is one finished checkpoint.
@@ -124,7 +127,10 @@ type DeadLetterRecord struct {
 
 func (a *API) deadLetters(_ context.Context, in *DeadLettersInput) (*DeadLettersOutput, error) {
 	letters, next, err := a.parts.DeadLetters.List(in.Cursor, in.N)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrCursor):
+		return nil, problem.BadField("cursor", "the cursor of an answer before", in.Cursor)
+	case err != nil:
 		return nil, fmt.Errorf("read dead letters: %w", err)
 	}
 	out := &DeadLettersOutput{}
@@ -155,7 +161,7 @@ func (a *API) source(_ context.Context, in *SourceInput) (*SourceOutput, error) 
 	}
 	next, known := a.parts.Engine.Position(in.Name)
 	if !known {
-		return nil, unknown("source", in.Name)
+		return nil, problem.New(http.StatusNotFound, "nothing has been imported from a source %q", in.Name)
 	}
 	out := &SourceOutput{}
 	out.Body.Source, out.Body.Next = in.Name, next

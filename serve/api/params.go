@@ -106,7 +106,7 @@ func checkQuery(params []*huma.Param, query string) *problem.Problem {
 		case err != nil:
 			field.Expected, field.Got = "percent-encoded UTF-8", problem.Excerpt(part)
 		case at < 0:
-			field.Expected = "no such parameter, " + knownParams(params)
+			field.Expected, field.Got = knownParams(params), field.Field
 		case seen&(1<<at) != 0:
 			field.Expected, field.Got = "the parameter once", "a second one: "+field.Got
 		case value == "":
@@ -145,7 +145,7 @@ func knownParams(params []*huma.Param) string {
 		}
 	}
 	if names == nil {
-		return "as the route has none"
+		return "no parameter, as the route has none"
 	}
-	return "but " + strings.Join(names, ", ")
+	return "a known parameter: " + strings.Join(names, ", ")
 }

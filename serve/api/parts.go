@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"millrace/event"
-	"millrace/operator"
 	"millrace/serve/meter"
 	"millrace/view"
 )
@@ -36,8 +35,9 @@ type Parts struct {
 	// DefaultMaxBodiesBytes.
 	MaxBodyBytes   int
 	MaxBodiesBytes int64
-	Meter          *meter.Meter
-	Logger         *slog.Logger
+	// Meter counts; package serve sets it.
+	Meter  *meter.Meter
+	Logger *slog.Logger
 }
 
 // The bounds on request bodies.
@@ -200,16 +200,4 @@ type Recommender interface {
 	// Recommend ranks against one state of the views. A recipe that there is
 	// none of is an ErrRecipe.
 	Recommend(s view.Snapshot, q Request) ([]Recommendation, error)
-}
-
-// lookup is a value of a view as some type; false if there is none, or if the
-// view holds something else.
-func lookup[V operator.Value](s view.Reader, name, key string) (V, bool) {
-	value, ok := s.Get(name, key)
-	if !ok {
-		var none V
-		return none, false
-	}
-	v, ok := value.(V)
-	return v, ok
 }

@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"math"
 	"strconv"
 
 	"millrace/event"
@@ -103,7 +105,10 @@ func (c *Choice) request() Request {
 // recommend ranks, and words the list.
 func (a *API) recommend(s view.Snapshot, q Request) (Recommendations, error) {
 	list, err := a.parts.Recommender.Recommend(s, q)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrRecipe):
+		return Recommendations{}, problem.BadField("recipe", "the name of a recipe", q.Recipe)
+	case err != nil:
 		return Recommendations{}, fmt.Errorf("recommend: %w", err)
 	}
 	out := Recommendations{
@@ -112,6 +117,9 @@ func (a *API) recommend(s view.Snapshot, q Request) (Recommendations, error) {
 	}
 	for i := range list {
 		r := &list[i]
+		if math.IsNaN(r.Score) || math.IsInf(r.Score, 0) {
+			return Recommendations{}, fmt.Errorf("recommend: the score of %q is %v", r.Item, r.Score)
+		}
 		out.Recommendations[i] = Recommended{
 			ItemID: r.Item, Title: r.Title, Score: r.Score, Reason: r.Reason, Source: r.Source,
 			Time: timestamp(r.Time), Explain: r.Explain,

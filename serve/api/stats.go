@@ -23,7 +23,7 @@ type HealthOutput struct {
 // Health is whether the server works.
 type Health struct {
 	Status    string  `json:"status" enum:"ok,failed" doc:"failed: nothing that is sent becomes visible any more."`
-	Reason    string  `json:"reason,omitempty" doc:"Why it failed."`
+	Reason    string  `json:"reason,omitempty" doc:"What failed; /v1/stats says more."`
 	Version   string  `json:"version"`
 	Watermark *string `json:"watermark" format:"date-time" doc:"No event at or before it is expected any more; null before the first event."`
 	Blocks    uint64  `json:"blocks" doc:"Blocks of the log that are visible."`
@@ -34,8 +34,9 @@ func (a *API) health(context.Context, *Empty) (*HealthOutput, error) {
 	out := &HealthOutput{Status: http.StatusOK, Body: Health{
 		Status: "ok", Version: a.parts.Version, Watermark: optionalTime(stats.Watermark), Blocks: stats.Block,
 	}}
-	if err := a.parts.Engine.Err(); err != nil {
-		out.Status, out.Body.Status, out.Body.Reason = http.StatusServiceUnavailable, "failed", err.Error()
+	if a.parts.Engine.Err() != nil {
+		// Health needs no key, and the error may name somebody.
+		out.Status, out.Body.Status, out.Body.Reason = http.StatusServiceUnavailable, "failed", "the engine has stopped because of an error"
 	}
 	return out, nil
 }
@@ -52,6 +53,7 @@ type Stats struct {
 	Time      string         `json:"time" format:"date-time" doc:"Wall clock."`
 	Version   string         `json:"version"`
 	UptimeS   float64        `json:"uptime_s"`
+	Failure   string         `json:"failure,omitempty" doc:"Why the engine has stopped, if it has."`
 	Shards    int            `json:"shards"`
 	Blocks    uint64         `json:"blocks"`
 	Events    EventStats     `json:"events"`
@@ -125,6 +127,9 @@ func (a *API) readStats() Stats {
 	}
 	if s.Keys == nil {
 		s.Keys = map[string]int{}
+	}
+	if err := a.parts.Engine.Err(); err != nil {
+		s.Failure = firstLine(err)
 	}
 	for _, name := range a.parts.ViewNames {
 		s.Views[name] = a.parts.Views.Len(name)

@@ -11,14 +11,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"millrace/catalog"
 	"millrace/event"
 	"millrace/event/wire"
 	"millrace/operator"
 	"millrace/serve/api"
-	"millrace/serve/meter"
 	"millrace/view"
 	"millrace/view/memory"
 )
@@ -41,13 +38,13 @@ type World struct {
 	RedactErr  error // of Redactor.Redact
 	RankErr    error // of Recommender.Recommend
 	RankPanic  bool  // Recommender.Recommend panics
+	// Forgetful stores nothing: for benchmarks.
+	Forgetful bool
 	// Stuck makes no batch durable until it is closed.
 	Stuck chan struct{}
 
 	// History is what Engine.Checkpoints gives.
 	History []api.Checkpoint
-	// Asked are the requests that the Recommender got.
-	Asked []api.Request
 
 	mutex      sync.Mutex
 	block      uint64
@@ -57,6 +54,7 @@ type World struct {
 	seen       map[string]bool // user and event_id
 	duplicates map[uint64][]int
 	positions  map[string]uint64
+	asked      []api.Request
 	letters    []api.DeadLetter
 	redacted   []string
 	purged     []string
@@ -73,11 +71,10 @@ func New() *World {
 
 // Parts wires an API to the World.
 func (w *World) Parts() api.Parts {
-	now := func() time.Time { return Now }
 	return api.Parts{
 		Ingest: ingest{w}, Engine: engine{w}, Views: w.Views, Catalog: sql{w}, Index: w.Index,
 		DeadLetters: letters{w}, Redactor: redactor{w}, Recommender: recommender{w},
-		Now: now, Version: "test", Meter: meter.New(prometheus.NewRegistry(), now),
+		Now: func() time.Time { return Now }, Version: "test",
 	}
 }
 
@@ -145,6 +142,9 @@ func (w ingest) Submit(b api.Batch) (api.Ticket, error) {
 	}
 	w.block++
 	t.block = w.block
+	if w.Forgetful {
+		return t, nil
+	}
 	r := wire.NewReader(b.Payload)
 	for row := range b.Count {
 		switch b.Kind {
@@ -310,11 +310,25 @@ func (w redactor) Redact(_ context.Context, user string, _ uint64) error {
 
 type recommender struct{ *World }
 
+func (w *World) ask(q api.Request) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.asked = append(w.asked[:min(len(w.asked), maxAsked-1)], q)
+}
+
+// maxAsked bounds what Asked tells.
+const maxAsked = 100
+
+// Asked are the first requests that the Recommender got.
+func (w *World) Asked() []api.Request {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return slices.Clone(w.asked)
+}
+
 // Recommend implements api.Recommender: the newest items.
 func (w recommender) Recommend(s view.Snapshot, q api.Request) ([]api.Recommendation, error) {
-	w.mutex.Lock()
-	w.Asked = append(w.Asked, q)
-	w.mutex.Unlock()
+	w.ask(q)
 	switch {
 	case w.RankPanic:
 		panic("ranking")

@@ -1,0 +1,209 @@
+package serve
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+
+	"millrace/event"
+	"millrace/operator"
+	"millrace/recommend/activity"
+	"millrace/recommend/profile"
+	"millrace/recommend/session"
+	"millrace/recommend/tally"
+	"millrace/serve/api"
+	"millrace/serve/servetest"
+)
+
+// The scripts in testdata are requests and their answers. Commands:
+//
+//	http            the input is "METHOD path", header lines, an empty line, a body
+//	world           makes a new one; arguments are the API keys
+//	fail part=text  makes a part fail: submit, overload, durable, wait, engine,
+//	                catalog, letters, redact, rank; without arguments nothing
+//	                fails any more
+//	habits USER     puts a profile, activity and sessions of a user into the views
+//	stored          the events that were stored
+//	forgotten       whose events were redacted and whose dead letters purged
+//
+// Answers are shown with their status, the headers that matter, and JSON
+// indented; random request ids and the like are masked.
+func TestScripts(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		s := &script{}
+		s.reset(t, nil)
+		datadriven.RunTest(t, path, s.run)
+	})
+}
+
+type script struct {
+	world  *servetest.World
+	server *Server
+}
+
+func (s *script) reset(t *testing.T, keys []string) {
+	s.world = servetest.New()
+	var err error
+	if s.server, err = New(Options{Parts: s.world.Parts(), Listen: "127.0.0.1:0", Keys: keys}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *script) run(t *testing.T, d *datadriven.TestData) string {
+	switch d.Cmd {
+	case "world":
+		var keys []string
+		for _, a := range d.CmdArgs {
+			keys = append(keys, a.Key)
+		}
+		s.reset(t, keys)
+		return ""
+	case "fail":
+		s.fail(t, d)
+		return ""
+	case "habits":
+		s.world.Publish(habits(d.CmdArgs[0].Key)...)
+		return ""
+	case "stored":
+		var b strings.Builder
+		for _, e := range s.world.Events() {
+			fmt.Fprintf(&b, "%s\n", event.AppendJSON(nil, &e))
+		}
+		return b.String()
+	case "forgotten":
+		redacted, purged := s.world.Forgotten()
+		return fmt.Sprintf("redacted %q, purged %q\n", redacted, purged)
+	case "http":
+		return s.http(d.Input)
+	}
+	t.Fatalf("%s: unknown command %s", d.Pos, d.Cmd)
+	return ""
+}
+
+func (s *script) fail(t *testing.T, d *datadriven.TestData) {
+	w := s.world
+	w.SubmitErr, w.DurableErr, w.WaitErr, w.EngineErr = nil, nil, nil, nil
+	w.CatalogErr, w.LettersErr, w.RedactErr, w.RankErr, w.RankPanic = nil, nil, nil, nil, false
+	for _, a := range d.CmdArgs {
+		err := fmt.Errorf("%w: %s", api.ErrUnavailable, strings.Join(a.Vals, " "))
+		switch a.Key {
+		case "submit":
+			w.SubmitErr = err
+		case "overload":
+			w.SubmitErr = api.ErrOverloaded
+		case "durable":
+			w.DurableErr = err
+		case "wait":
+			w.WaitErr = err
+		case "engine":
+			w.EngineErr = errors.New(strings.Join(a.Vals, " "))
+		case "catalog":
+			w.CatalogErr = err
+		case "letters":
+			w.LettersErr = err
+		case "redact":
+			w.RedactErr = err
+		case "rank":
+			w.RankErr = errors.New("a mistake that no client should see")
+		case "panic":
+			w.RankPanic = true
+		default:
+			t.Fatalf("%s: unknown part %s", d.Pos, a.Key)
+		}
+	}
+}
+
+// http sends one request to the handler and shows the answer.
+func (s *script) http(input string) string {
+	head, body, _ := strings.Cut(input, "\n\n")
+	lines := strings.Split(strings.TrimRight(head, "\n"), "\n")
+	method, target, _ := strings.Cut(lines[0], " ")
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	r.Host = "localhost:8080"
+	for _, line := range lines[1:] {
+		name, value, _ := strings.Cut(line, ":")
+		if name == "Host" {
+			r.Host = strings.TrimSpace(value)
+			continue
+		}
+		r.Header.Add(name, strings.TrimSpace(value))
+	}
+	if body == "" {
+		r.Body, r.ContentLength = http.NoBody, 0
+	}
+	w := httptest.NewRecorder()
+	s.server.Handler().ServeHTTP(w, r)
+	return shown(w.Result(), w.Body.String())
+}
+
+var shownHeaders = []string{"Accept-Encoding", "Allow", "Content-Type", "Retry-After", "Www-Authenticate"}
+
+var masked = []struct {
+	pattern *regexp.Regexp
+	by      string
+}{
+	{regexp.MustCompile(`"request_id": "[A-Z2-7]{26}"`), `"request_id": "RANDOM"`},
+	{regexp.MustCompile(`"(heap|total)_bytes": \d+`), `"${1}_bytes": N`},
+	{regexp.MustCompile(`"uptime_s": [0-9.e-]+`), `"uptime_s": N`},
+	{regexp.MustCompile(`(?m)^(go|process|promhttp)_.*\n`), ""},
+	{regexp.MustCompile(`(?m)^# (HELP|TYPE) (go|process|prom).*\n`), ""},
+	{regexp.MustCompile(`(duration_seconds_(sum|bucket)\{.*\}) .*`), "$1 N"},
+	{regexp.MustCompile(`(?m)^millrace_http_request_duration.*le.*\n`), ""},
+}
+
+func shown(r *http.Response, body string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d\n", r.StatusCode)
+	for _, name := range shownHeaders {
+		for _, v := range r.Header.Values(name) {
+			if name != "Content-Type" || v != "application/json" {
+				fmt.Fprintf(&b, "%s: %s\n", name, v)
+			}
+		}
+	}
+	var indented bytes.Buffer
+	if json.Indent(&indented, []byte(body), "", "  ") == nil {
+		body = indented.String()
+	}
+	for _, m := range masked {
+		body = m.pattern.ReplaceAllString(body, m.by)
+	}
+	b.WriteString(body)
+	return b.String()
+}
+
+// habits are view values of a user who watched Heat and liked it.
+func habits(user string) []operator.ViewWrite {
+	const evening = event.Time(978_300_760_000) // 2000-12-31T22:12:40Z, a Sunday
+	return []operator.ViewWrite{
+		{View: profile.ViewName, Key: user, Value: &profile.View{
+			Interests: []profile.Interest{{Category: "Crime", Score: 0.5, Views: 1}, {Category: "War", Score: 0.1}},
+			Top:       []profile.Interest{{Category: "Crime", Score: 0.5, Views: 1}},
+			Patterns: profile.Patterns{
+				Events: 2, Types: tally.Counts{{Name: "rating", N: 1}, {Name: "view", N: 1}},
+				PartsOfDay: [4]int64{profile.Evening: 2}, Weekend: 2, Ratings: 1, RatingSum: 4.5,
+			},
+			LastUpdated: evening,
+		}},
+		{View: activity.ViewName, Key: user, Value: &activity.View{
+			BrowseCount: 2, Counts: tally.Counts{{Name: "impression", N: 3}, {Name: "rating", N: 1}, {Name: "view", N: 1}},
+			LastSeen: evening + event.Second,
+			Recent: []activity.Interaction{
+				{Item: "6", Type: "rating", Time: evening, Value: 4.5, HasValue: true},
+				{Item: "unknown", Type: "view", Time: evening - event.Minute},
+			},
+		}},
+		{View: session.ViewName, Key: user, Value: &session.View{
+			Open:           &session.Open{Start: evening - event.Minute, Last: evening, Events: 2, Items: []string{"6", "unknown"}},
+			ClosedSessions: 2, ClosedLength: 6 * event.Minute,
+		}},
+	}
+}
