@@ -76,6 +76,7 @@ type table[K Key, S, I any] struct {
 	context Context
 	slots   map[K]*slot[K, S]
 	live    int
+	spare   *slot[K, S] // empty and not in slots, or nil
 	timers  timerHeap[K, S]
 	touched []*slot[K, S]
 	current *slot[K, S]
@@ -115,11 +116,10 @@ func (t *table[K, S, I]) Current() string {
 func (t *table[K, S, I]) fold(m Meta, in *I) {
 	k := t.key(in)
 	s := t.slots[k]
-	if s == nil {
-		s = &slot[K, S]{key: k, queued: event.MaxTime, gone: true}
-		t.slots[k] = s
-	}
-	if t.node.Ordered && len(s.timers) > 0 && s.timers[0] <= m.Watermark {
+	known := s != nil
+	if !known {
+		s = t.unused(k)
+	} else if t.node.Ordered && len(s.timers) > 0 && s.timers[0] <= m.Watermark {
 		t.fire(s, m.Watermark)
 	}
 	t.save(s)
@@ -134,10 +134,28 @@ func (t *table[K, S, I]) fold(m Meta, in *I) {
 	t.after(s)
 	if fresh && t.context.unchanged {
 		t.drop(s) // the operator took no notice of the key: neither do we
-		if s.dirty == 0 {
-			delete(t.slots, k)
-		}
 	}
+	if known {
+		return
+	}
+	if s.gone && s.dirty == 0 {
+		t.spare = s
+	} else {
+		t.slots[k] = s
+	}
+}
+
+// unused is a slot that is not in the table yet. One that was not needed in
+// the end serves again: most keys of an operator that seldom keeps anything
+// then cost no memory.
+func (t *table[K, S, I]) unused(k K) *slot[K, S] {
+	s := t.spare
+	if s == nil {
+		s = &slot[K, S]{}
+	}
+	t.spare = nil
+	s.key, s.queued, s.gone = k, event.MaxTime, true
+	return s
 }
 
 // fire calls the operator for the slot's timers up to the watermark.

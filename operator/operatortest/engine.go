@@ -283,6 +283,8 @@ type timer struct {
 
 type timers []timer
 
+// The methods of heap.Interface.
+
 func (q timers) Len() int { return len(q) }
 func (q timers) Less(i, j int) bool {
 	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].key < q[j].key
