@@ -2,7 +2,6 @@ package eventlog
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -93,8 +92,8 @@ func (h *health) Errorf(format string, args ...any) {
 // process stops with a message that says so.
 func (h *health) Fatalf(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	if isWriteFailure(text, args) {
-		h.fail(errors.New(text))
+	if cause := writeFailure(text, args); cause != nil {
+		h.fail(fmt.Errorf("pebble: %w", cause))
 		return
 	}
 	h.log.Error("millrace stops to protect the event log: its storage engine found itself in an impossible state. "+
@@ -103,16 +102,16 @@ func (h *health) Fatalf(format string, args ...any) {
 	panic("millrace: event log in " + h.dir + ": " + text)
 }
 
-// isWriteFailure tells a failed write from a broken invariant: the former
-// carries an error and begins as Pebble's commit and manifest paths do.
-func isWriteFailure(text string, args []any) bool {
+// writeFailure is the error of a failed write, nil of a broken invariant: the
+// former begins as Pebble's commit and manifest paths do, and has an error.
+func writeFailure(text string, args []any) error {
 	if !strings.HasPrefix(text, "pebble: fatal commit error") && !strings.HasPrefix(text, "MANIFEST ") {
-		return false
+		return nil
 	}
 	for _, a := range args {
-		if _, ok := a.(error); ok {
-			return true
+		if err, ok := a.(error); ok {
+			return err
 		}
 	}
-	return false
+	return nil
 }

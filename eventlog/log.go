@@ -19,6 +19,7 @@ type Log struct {
 	readOnly bool
 	db       *pebble.DB
 	codec    *codec
+	disk     *storeFS
 	health   *health
 	dead     deadLetters
 
@@ -56,17 +57,28 @@ func Open(dir string, o Options) (*Log, error) {
 		return nil, err
 	}
 	h := newHealth(o.Logger, dir)
-	db, err := openStore(dir, o, h)
+	disk := &storeFS{FS: o.FS, health: h}
+	db, err := openStore(dir, o, disk)
 	if err != nil {
 		c.close()
 		return nil, err
 	}
-	l := &Log{dir: dir, readOnly: o.ReadOnly, db: db, codec: c, health: h}
+	l := &Log{dir: dir, readOnly: o.ReadOnly, db: db, codec: c, disk: disk, health: h}
 	l.dead.limits(o)
-	if err := errors.Join(l.loadLast(), l.dead.load(db)); err != nil {
+	if err := errors.Join(l.loadLast(), l.dead.load(db), l.renewWAL()); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// renewWAL gives a new log another write-ahead log: Pebble writes the first
+// one of a database in an old format, in which damage in the middle looks like
+// the end.
+func (l *Log) renewWAL() error {
+	if l.readOnly || l.Last() > 0 {
+		return nil
+	}
+	return l.guard(l.db.Flush)
 }
 
 // loadLast finds the last block.
@@ -124,10 +136,11 @@ func (l *Log) enterWrite() error {
 	return nil
 }
 
-// Close waits for the calls that are running and closes the log; a second
-// Close does nothing. If the store failed so that Pebble cannot be closed,
-// ErrUnavailable is returned and the directory stays locked until the process
-// ends; nothing acknowledged is lost by that.
+// Close waits for the calls that are running, moves what is in the write-ahead
+// log to tables, and closes the log; a second Close does nothing. If the store
+// failed so that Pebble cannot be closed, ErrUnavailable is returned and the
+// directory stays locked until the process ends; nothing acknowledged is lost
+// by that.
 func (l *Log) Close() error {
 	l.closeMu.Lock()
 	if l.closed {
@@ -137,11 +150,15 @@ func (l *Log) Close() error {
 	l.closed = true
 	l.closeMu.Unlock()
 	l.inFlight.Wait()
-	if l.broken.Load() || l.commits.Load() > 0 {
+	var err error
+	if !l.readOnly && l.health.err() == nil {
+		err = l.guard(l.db.Flush)
+	}
+	if !l.disk.close() || l.broken.Load() || l.commits.Load() > 0 {
 		return fmt.Errorf("closing: %w", l.health.err())
 	}
 	l.codec.close()
-	if err := l.db.Close(); err != nil {
+	if err := errors.Join(err, l.db.Close()); err != nil {
 		return fmt.Errorf("closing the event log in %s: %w", l.dir, storeError(err))
 	}
 	return nil
@@ -272,8 +289,8 @@ func (l *Log) guard(call func() error) error {
 	}
 }
 
-// recovering makes a panic of Pebble a failure of the store: it panics where
-// it cannot switch to the next write-ahead log, and keeps its locks.
+// recovering makes a panic of Pebble a failure of the store, which cannot be
+// closed then: Pebble's locks are held for ever.
 func (l *Log) recovering(call func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

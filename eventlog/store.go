@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
 
@@ -78,9 +76,10 @@ const memTables = 2
 
 // pebbleOptions configures Pebble for a log: keys only ever grow, values are
 // large and compressed already.
-func pebbleOptions(o Options, h *health) *pebble.Options {
+func pebbleOptions(o Options, disk *storeFS) *pebble.Options {
+	h := disk.health
 	p := &pebble.Options{
-		FS:                          storeFS{o.FS},
+		FS:                          disk,
 		CacheSize:                   o.CacheBytes,
 		MemTableSize:                uint64(o.MemTableBytes),
 		MemTableStopWritesThreshold: memTables,
@@ -108,37 +107,12 @@ func pebbleOptions(o Options, h *health) *pebble.Options {
 	return p
 }
 
-// storeFS is a file system as Pebble is to see it.
-type storeFS struct{ vfs.FS }
-
-// Lock tells a directory in use from one that cannot be written.
-func (s storeFS) Lock(name string) (io.Closer, error) {
-	c, err := s.FS.Lock(name)
-	var pathErr *fs.PathError
-	if err != nil && !errors.As(err, &pathErr) {
-		return nil, fmt.Errorf("%w: %w", ErrInUse, err)
-	}
-	return c, err
-}
-
-// ReuseForWrite makes a new file instead of overwriting an old write-ahead
-// log from the start, which would leave the events at its end, perhaps those
-// of a deleted user, on disk for as long as it is reused.
-func (s storeFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := s.FS.Remove(oldname); err != nil {
-		return nil, err
-	}
-	return s.FS.Create(newname, category)
-}
-
-// Unwrap gives the file system below.
-func (s storeFS) Unwrap() vfs.FS { return s.FS }
-
 // openStore opens the database in dir.
-func openStore(dir string, o Options, h *health) (*pebble.DB, error) {
-	db, err := pebble.Open(dir, pebbleOptions(o, h))
+func openStore(dir string, o Options, disk *storeFS) (*pebble.DB, error) {
+	db, err := pebble.Open(dir, pebbleOptions(o, disk))
 	switch {
 	case err == nil:
+		disk.open.Store(true)
 		return db, nil
 	case errors.Is(err, ErrInUse):
 		return nil, fmt.Errorf("%w: another millrace process uses %s", ErrInUse, dir)
