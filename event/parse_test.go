@@ -145,3 +145,65 @@ func mustJSON(v any) string {
 	}
 	return string(b)
 }
+
+func TestParseEventTakesOneEvent(t *testing.T) {
+	const good = `{"user_id":"u","item_id":"i","timestamp":1700000000}`
+	for _, c := range []struct{ line, want string }{
+		{good, ""},
+		{" " + good + "\r\n", ""},
+		{"\ufeff" + good, ""},
+		{`["u","i",1700000000]`, ""},
+		{good + good, "element 0: expected one element and no more, got " + good},
+		{good + " x", "element 0: expected valid JSON, got invalid character 'x' at start of value, in " + good + " x"},
+		{"[" + good + "]", "element 0: expected an event: a JSON object, or [user_id, item_id, timestamp], got [" + good + "]"},
+		{"", "element 0: expected an event: a JSON object, or [user_id, item_id, timestamp], got nothing"},
+		{" \n", "element 0: expected an event: a JSON object, or [user_id, item_id, timestamp], got nothing"},
+		{"{", "element 0: expected valid JSON, got an early end, in {"},
+	} {
+		e, bad := ParseEvent([]byte(c.line), Options{})
+		switch {
+		case c.want == "" && (bad != nil || e.User != "u" || e.Item != "i" || e.Type != TypeView || e.Time != 1_700_000_000_000):
+			t.Errorf("%q is %+v, error %v", c.line, e, bad)
+		case c.want != "" && (bad == nil || !strings.HasPrefix(bad.Error(), c.want)):
+			t.Errorf("%q: error %v, want %s", c.line, bad, c.want)
+		}
+	}
+}
+
+func TestTypesAreThoseOfTheConfiguration(t *testing.T) {
+	types, err := NewTypes(map[string]float64{"stare": 1, `a"b`: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ line, want string }{
+		{`{"user_id":"u","item_id":"i","timestamp":1700000000,"event_type":"stare"}`, "stare"},
+		{`{"user_id":"u","item_id":"i","timestamp":1700000000,"event_type":"a\"b"}`, `a"b`},
+		{`{"user_id":"u","item_id":"i","timestamp":1700000000,"event_type":"view"}`, ""},
+		{`{"user_id":"u","item_id":"i","timestamp":1700000000}`, ""}, // no view that could be meant
+		{`["u","i",1700000000]`, ""},
+	} {
+		e, bad := ParseEvent([]byte(c.line), Options{Types: types})
+		if e.Type != c.want || (bad == nil) != (c.want != "") {
+			t.Errorf("%s has the type %q, error %v, want %q", c.line, e.Type, bad, c.want)
+		}
+		if bad != nil && (bad.Field != "event_type" || bad.Expected != `one of a"b, stare`) {
+			t.Errorf("%s: %v", c.line, bad)
+		}
+	}
+}
+
+// Events share no memory with the body that they came from: a server reads the
+// next request into it.
+func TestEventsAreIndependentOfTheBody(t *testing.T) {
+	body := []byte(`{"event_id":"e","user_id":"u","item_id":1,"event_type":"click","timestamp":1700000000,"session_id":"s",` +
+		`"request_id":"\u0072","metadata":{"a":1}}`)
+	p := ParseBody(body, "", Options{})
+	for i := range body {
+		body[i] = '#'
+	}
+	const want = `{"event_id":"e","user_id":"u","item_id":"1","event_type":"click","timestamp":1700000000000,"session_id":"s",` +
+		`"request_id":"r","metadata":{"a":1}}`
+	if len(p.Events) != 1 || string(AppendJSON(nil, &p.Events[0])) != want {
+		t.Errorf("events %+v, errors %v, want %s", p.Events, p.Errors, want)
+	}
+}
