@@ -1,0 +1,236 @@
+package heat
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"millrace/event"
+	"millrace/event/wire"
+	"millrace/operator"
+	"millrace/recommend/decay"
+)
+
+// The names of stages, ports and views.
+const (
+	StageImpulses = "impulses"
+	StageHeat     = "heat"
+	StageTrending = "trending"
+	HeatView      = "heat"     // by item: *Heat
+	TrendingView  = "trending" // by TrendingKey: *Trending
+
+	portImpulses = "impulses"
+	portWarm     = "warm"
+)
+
+// The half-lives that heat is kept at.
+const (
+	Hour  = decay.HalfLife(event.Hour)
+	Day   = decay.HalfLife(event.Day)
+	Week  = decay.HalfLife(7 * event.Day)
+	Month = decay.HalfLife(30 * event.Day)
+)
+
+// halfLives is how many half-lives there are.
+const halfLives = 4
+
+var kept = [halfLives]decay.HalfLife{Hour, Day, Week, Month}
+
+var names = [halfLives]string{"1h", "1d", "7d", "30d"}
+
+// HalfLives are the half-lives and their names, shortest first.
+func HalfLives() (list []decay.HalfLife, listNames []string) {
+	return slices.Clone(kept[:]), slices.Clone(names[:])
+}
+
+// ErrOptions is the error of options that can not be.
+var ErrOptions = errors.New("heat: invalid options")
+
+// stateVersion is the version of both stages' state format.
+const stateVersion = 1
+
+// Options of the trending lists.
+type Options struct {
+	// Kept is how many items a list keeps.
+	Kept int `json:"kept"`
+	// Shown is how many of them are in the view.
+	Shown int `json:"shown"`
+}
+
+// Defaults keep 200 items and show 100.
+func Defaults() Options { return Options{Kept: 200, Shown: 100} }
+
+// Validate returns an ErrOptions if the options can not be.
+func (o Options) Validate() error {
+	if o.Kept < 1 || o.Kept > 10_000 || o.Shown < 1 || o.Shown > o.Kept {
+		return fmt.Errorf("%w: kept %d, shown %d: want 1 to 10,000 kept, and no more shown", ErrOptions, o.Kept, o.Shown)
+	}
+	return nil
+}
+
+// Handles are the stages that Add adds.
+type Handles struct{ Impulses, Heat, Trending operator.Handle }
+
+// Add wires the operator to a stream of events that is keyed by user.
+func Add(in operator.Stream[event.Enriched], types *event.Types, o Options) Handles {
+	var h Handles
+	h.Impulses = operator.Chain(in, operator.Stage[string, struct{}, event.Enriched]{
+		Name: StageImpulses, Subject: operator.SubjectUser, Version: stateVersion,
+		Key: func(e *event.Enriched) string { return e.User },
+		New: func(p *operator.Ports) operator.Operator[string, struct{}, event.Enriched] {
+			return &impulses{types: types, out: operator.Out[impulse](p, portImpulses)}
+		},
+	})
+	h.Heat = operator.Add(operator.From[impulse](h.Impulses, portImpulses), operator.Stage[string, state, impulse]{
+		Name: StageHeat, Subject: operator.SubjectItem, Version: stateVersion,
+		Key:     func(i *impulse) string { return i.Item },
+		Combine: &operator.Combiner[impulse]{Hash: (*impulse).hash, Merge: (*impulse).merge},
+		New: func(p *operator.Ports) operator.Operator[string, state, impulse] {
+			return &heats{
+				out: operator.Out[warm](p, portWarm), view: operator.View[*Heat](p, HeatView),
+				scopes: map[cohort][]string{}, categories: map[string]string{},
+			}
+		},
+	})
+	h.Trending = operator.Add(operator.From[warm](h.Heat, portWarm), operator.Stage[string, boards, warm]{
+		Name: StageTrending, Version: stateVersion,
+		Key:     func(w *warm) string { return w.Scope },
+		Combine: &operator.Combiner[warm]{Hash: (*warm).hash, Merge: (*warm).merge},
+		New: func(p *operator.Ports) operator.Operator[string, boards, warm] {
+			return &trending{options: o, view: operator.View[*Trending](p, TrendingView)}
+		},
+	})
+	return h
+}
+
+// state is one item's heat, by scope in order of name; the first is ScopeAll.
+type state struct {
+	scopes []scopeHeat
+	count  int64      // events
+	last   event.Time // the largest event time
+}
+
+// scopeHeat is the heat within a scope.
+type scopeHeat struct {
+	scope string
+	sums  [halfLives]decay.Sum
+	last  event.Time
+}
+
+type heats struct {
+	out    *operator.Output[warm]
+	view   *operator.ViewPort[*Heat]
+
+	// Names of scopes, so that they are made once.
+	scopes     map[cohort][]string
+	categories map[string]string
+}
+
+func (h *heats) Fold(c *operator.Context, item string, s *state, in *impulse) {
+	s.count += in.Events
+	s.last = max(s.last, in.Time)
+	overall := h.add(s, ScopeAll, in)
+	h.tell(c, item, overall)
+	for _, category := range in.Categories {
+		w := *overall
+		w.scope = h.categoryScope(category)
+		h.tell(c, item, &w)
+	}
+	for _, scope := range h.cohortScopes(in.cohort()) {
+		h.tell(c, item, h.add(s, scope, in))
+	}
+}
+
+// add adds an impulse to the heat within a scope.
+func (h *heats) add(s *state, scope string, in *impulse) *scopeHeat {
+	i, ok := slices.BinarySearchFunc(s.scopes, scope, func(x scopeHeat, scope string) int { return compareScopes(x.scope, scope) })
+	if !ok {
+		s.scopes = slices.Insert(s.scopes, i, scopeHeat{scope: scope, last: event.MinTime})
+	}
+	x := &s.scopes[i]
+	for k := range x.sums {
+		x.sums[k].Add(in.Amounts[k])
+	}
+	x.last = max(x.last, in.Time)
+	return x
+}
+
+// tell sends an item's new heat to a scope's list.
+func (h *heats) tell(c *operator.Context, item string, x *scopeHeat) {
+	w := warm{Scope: x.scope, Item: item, Last: x.last}
+	for k := range x.sums {
+		w.Heat[k] = x.sums[k].Value()
+	}
+	h.out.Emit(c.Time, w)
+}
+
+// categoryScope is the scope of a category, remembered.
+func (h *heats) categoryScope(category string) string {
+	scope, ok := h.categories[category]
+	if !ok {
+		scope = CategoryScope(category)
+		h.categories[category] = scope
+	}
+	return scope
+}
+
+// cohortScopes are the scopes of a cohort, remembered.
+func (h *heats) cohortScopes(c cohort) []string {
+	if c == (cohort{}) {
+		return nil
+	}
+	list, ok := h.scopes[c]
+	if !ok {
+		list = c.scopes()
+		h.scopes[c] = list
+	}
+	return list
+}
+
+func (h *heats) Timer(*operator.Context, string, *state, event.Time) {}
+
+func (h *heats) Answer(item string, s *state) {
+	if s == nil {
+		h.view.Delete(item)
+		return
+	}
+	answer := &Heat{Events: s.count, Last: s.last}
+	for k := range answer.Values {
+		answer.Values[k] = s.scopes[0].sums[k].Value()
+	}
+	h.view.Put(item, answer)
+}
+
+func (h *heats) Append(dst []byte, s *state) []byte {
+	dst = wire.AppendVarint(dst, s.count)
+	dst = wire.AppendVarint(dst, int64(s.last))
+	dst = wire.AppendUvarint(dst, uint64(len(s.scopes)))
+	for i := range s.scopes {
+		x := &s.scopes[i]
+		dst = wire.AppendString(dst, x.scope)
+		dst = wire.AppendVarint(dst, int64(x.last))
+		for k := range x.sums {
+			dst = x.sums[k].Append(dst)
+		}
+	}
+	return dst
+}
+
+func (h *heats) Load(version uint8, src []byte, s *state) error {
+	if version != stateVersion {
+		return fmt.Errorf("heat: state: %w %d", event.ErrVersion, version)
+	}
+	r := wire.NewReader(src)
+	s.count, s.last = r.Varint(), event.Time(r.Varint())
+	for range r.Count() {
+		x := scopeHeat{scope: r.String(), last: event.Time(r.Varint())}
+		for k := range x.sums {
+			x.sums[k].Read(r)
+		}
+		s.scopes = append(s.scopes, x)
+	}
+	if err := r.End(); err != nil {
+		return fmt.Errorf("heat: state: %w", err)
+	}
+	return nil
+}

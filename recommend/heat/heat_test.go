@@ -1,0 +1,121 @@
+package heat_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"millrace/event"
+	"millrace/operator"
+	"millrace/operator/operatortest"
+	"millrace/recommend/clean"
+	"millrace/recommend/heat"
+)
+
+func topology(o heat.Options) func() *operator.Topology {
+	return func() *operator.Topology {
+		t, events := operator.NewTopology[event.Enriched]()
+		cleaned := operator.From[event.Enriched](clean.Add(events, clean.Defaults()), clean.PortEvents)
+		heat.Add(cleaned, event.DefaultTypes(), o)
+		return t
+	}
+}
+
+func TestScripts(t *testing.T) {
+	operatortest.RunScript(t, "testdata", topology(heat.Options{Kept: 3, Shown: 2}))
+}
+
+// run gives events to the engine with so many shards and returns its views.
+func run(t interface{ Fatal(...any) }, events []event.Enriched, shards int, seed uint64) map[string]map[string]operator.Value {
+	e := operatortest.New[event.Enriched](topology(heat.Options{Kept: 5, Shown: 5})(), shards, 5*event.Second, seed)
+	for i := range events {
+		e.Send(events[i].Time, &events[i])
+	}
+	e.Drain()
+	return e.Views()
+}
+
+// The trending list of everything is the items by their heat, whatever the
+// shards and the interleaving; what the view "heat" says decides.
+func TestTrendingIsTheTopOfAllHeat(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		var events []event.Enriched
+		at := event.Time(1_700_000_000_000)
+		for range 200 {
+			at += event.Time(random.IntN(int(3 * event.Hour)))
+			e := event.Enriched{Event: event.Event{User: fmt.Sprint(random.IntN(20)), Item: fmt.Sprint("i", random.IntN(12)), Type: event.TypeClick}}
+			e.Time = at - event.Time(random.IntN(int(event.Day)))
+			events = append(events, e)
+		}
+		views := run(t, events, 1+random.IntN(4), random.Uint64())
+		_, names := heat.HalfLives()
+		for k, name := range names {
+			list := views[heat.TrendingView][heat.ScopeAll+"|"+name].(*heat.Trending)
+			listed := map[string]bool{}
+			for i, hot := range list.Items {
+				listed[hot.Item] = true
+				if h := views[heat.HeatView][hot.Item].(*heat.Heat); h.Values[k] != hot.Heat || h.Last != hot.Time {
+					t.Fatalf("%s %s: listed with %v at %v, the item has %v at %v", name, hot.Item, hot.Heat, hot.Time, h.Values[k], h.Last)
+				}
+				if i > 0 && list.Items[i-1].Heat < hot.Heat {
+					t.Fatalf("%s: place %d is hotter than the one before", name, i)
+				}
+			}
+			last := list.Items[len(list.Items)-1].Heat
+			for item, v := range views[heat.HeatView] {
+				if !listed[item] && v.(*heat.Heat).Values[k] > last {
+					t.Fatalf("%s: %s is hotter than the last in the list and is not there", name, item)
+				}
+			}
+		}
+	})
+}
+
+func TestViewsSurviveTheirBytes(t *testing.T) {
+	h := &heat.Heat{Events: 7, Last: -5}
+	h.Values[2] = 1 << 60
+	b, _ := h.AppendBinary(nil)
+	again, err := heat.DecodeHeat(b)
+	if err != nil || *again != *h {
+		t.Errorf("heat: %v, %v", again, err)
+	}
+	list := &heat.Trending{Items: []heat.Hot{{Item: "a", Heat: 9, Time: 3}, {Item: "b"}}}
+	b, _ = list.AppendBinary(nil)
+	other, err := heat.DecodeTrending(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, _ := other.AppendBinary(nil); !bytes.Equal(b, c) {
+		t.Errorf("trending: %+v, want %+v", other, list)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	b, _ := (&heat.Trending{Items: []heat.Hot{{Item: "a", Heat: 9, Time: 3}}}).AppendBinary(nil)
+	f.Add(b)
+	b, _ = (&heat.Heat{Events: 7}).AppendBinary(nil)
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if v, err := heat.DecodeTrending(b); err == nil {
+			if _, err := v.AppendBinary(nil); err != nil {
+				t.Error(err)
+			}
+		}
+		_, _ = heat.DecodeHeat(b)
+	})
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	for _, o := range []heat.Options{{}, {Kept: 1}, {Kept: 1, Shown: 2}, {Kept: 100_000, Shown: 1}} {
+		if o.Validate() == nil {
+			t.Errorf("%+v is accepted", o)
+		}
+	}
+	if err := heat.Defaults().Validate(); err != nil {
+		t.Error(err)
+	}
+}

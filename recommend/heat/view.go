@@ -1,0 +1,115 @@
+package heat
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"millrace/event"
+	"millrace/event/wire"
+	"millrace/recommend/decay"
+)
+
+// viewVersion is the version of both views' byte form, its first byte.
+const viewVersion = 1
+
+// Heat is the answer for one item. It is immutable.
+type Heat struct {
+	// Values are the heat at each of HalfLives; Value.At tells what it is at
+	// a moment.
+	Values [halfLives]decay.Value
+	// Events is how many events have counted.
+	Events int64
+	// Last is the largest event time of them.
+	Last event.Time
+}
+
+// MarshalJSON writes the values by the names of their half-lives.
+func (h *Heat) MarshalJSON() ([]byte, error) {
+	values := map[string]decay.Value{}
+	for k, name := range names {
+		values[name] = h.Values[k]
+	}
+	return json.Marshal(struct {
+		Heat   map[string]decay.Value `json:"heat"`
+		Events int64                  `json:"events"`
+		Last   event.Time             `json:"last"`
+	}{values, h.Events, h.Last})
+}
+
+// AppendBinary appends the answer's byte form. It never fails.
+func (h *Heat) AppendBinary(dst []byte) ([]byte, error) {
+	dst = append(dst, viewVersion)
+	for _, v := range h.Values {
+		dst = wire.AppendUint64(dst, uint64(v))
+	}
+	dst = wire.AppendVarint(dst, h.Events)
+	return wire.AppendVarint(dst, int64(h.Last)), nil
+}
+
+// DecodeHeat reads what AppendBinary wrote. Its errors wrap event.ErrVersion
+// and wire.ErrCorrupt.
+func DecodeHeat(b []byte) (*Heat, error) {
+	r := wire.NewReader(b)
+	if v := r.Byte(); v != viewVersion && r.Err() == nil {
+		return nil, fmt.Errorf("heat: view: %w %d", event.ErrVersion, v)
+	}
+	h := &Heat{}
+	for k := range h.Values {
+		h.Values[k] = decay.Value(r.Uint64())
+	}
+	h.Events, h.Last = r.Varint(), event.Time(r.Varint())
+	if err := r.End(); err != nil {
+		return nil, fmt.Errorf("heat: view: %w", err)
+	}
+	return h, nil
+}
+
+// Trending is the answer for one scope and half-life: its hottest items,
+// hottest first. It is immutable.
+type Trending struct {
+	Items []Hot `json:"items"`
+}
+
+// Hot is an item of a trending list.
+type Hot struct {
+	Item string      `json:"item_id"`
+	Heat decay.Value `json:"heat"` // see Value.At
+	Time event.Time  `json:"time"` // of the item's last event in the scope
+}
+
+// TrendingKey is the key of a scope's list in the view.
+func TrendingKey(scope string, h decay.HalfLife) string {
+	for k, l := range kept {
+		if l == h {
+			return scope + "|" + names[k]
+		}
+	}
+	return ""
+}
+
+// AppendBinary appends the answer's byte form. It never fails.
+func (t *Trending) AppendBinary(dst []byte) ([]byte, error) {
+	dst = wire.AppendUvarint(append(dst, viewVersion), uint64(len(t.Items)))
+	for i := range t.Items {
+		e := entry{t.Items[i].Item, t.Items[i].Heat, t.Items[i].Time}
+		dst = e.append(dst)
+	}
+	return dst, nil
+}
+
+// DecodeTrending reads what AppendBinary wrote. Its errors wrap
+// event.ErrVersion and wire.ErrCorrupt.
+func DecodeTrending(b []byte) (*Trending, error) {
+	r := wire.NewReader(b)
+	if v := r.Byte(); v != viewVersion && r.Err() == nil {
+		return nil, fmt.Errorf("trending: view: %w %d", event.ErrVersion, v)
+	}
+	t := &Trending{}
+	for range r.Count() {
+		t.Items = append(t.Items, Hot{Item: r.String(), Heat: decay.Value(r.Uint64()), Time: event.Time(r.Varint())})
+	}
+	if err := r.End(); err != nil {
+		return nil, fmt.Errorf("trending: view: %w", err)
+	}
+	return t, nil
+}
