@@ -4,8 +4,6 @@
 /** byId is the element of the page with an id. */
 export const byId = (id) => document.getElementById(id);
 
-const SVG = "http://www.w3.org/2000/svg";
-
 /**
  * el makes an element. Properties whose names hold a dash, and role, become
  * attributes, `on` is an object of listeners, `data` and `vars` are objects of
@@ -34,17 +32,6 @@ export function el(tag, properties = {}, ...children) {
 /** setVars sets CSS variables, by their names without the dashes. */
 export function setVars(node, values) {
   for (const [name, value] of Object.entries(values)) node.style.setProperty(`--${name}`, value);
-}
-
-/** icon is one of the symbols of icons.svg. It says nothing to a screen reader. */
-export function icon(name) {
-  const svg = document.createElementNS(SVG, "svg");
-  const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `/dashboard/icons.svg#${name}`);
-  svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  svg.append(use);
-  return svg;
 }
 
 /** setText changes a text only if it is another one, so that a selection of it and a live region are left in peace. */
