@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"strconv"
 
 	"millrace/event"
 	"millrace/source"
@@ -45,7 +46,7 @@ type Config struct {
 	// ItemInterval is the mean time from one item that goes, with a new one
 	// in its place, to the next; 0 keeps the items of the start for ever.
 	ItemInterval event.Duration
-	// EventIDs puts an event_id on every event, unique for the seed.
+	// EventIDs puts an event_id on every event, unique for seed and start.
 	EventIDs bool
 }
 
@@ -94,6 +95,7 @@ type Generator struct {
 	now    event.Time // everything due before now has been delivered
 	visits visits
 	out    wheel[delivery]
+	tag    string // of this run, in ids
 	given  bool   // the delivery at the head of out was handed to the caller
 	rows   uint64 // records delivered
 }
@@ -115,10 +117,17 @@ func New(cfg Config) (*Generator, error) {
 		shop:  newShop(cfg),
 		crowd: crowd{cfg: cfg},
 		now:   cfg.Start,
+		tag:   runTag(cfg),
 		out:   newWheel[delivery](),
 	}
 	g.visits = newVisits(g)
 	return g, nil
+}
+
+// runTag tells the sessions, requests and events of one run from those of a
+// run with another seed or start, when both are put into one log.
+func runTag(cfg Config) string {
+	return strconv.FormatUint(mix(cfg.Seed, uint64(cfg.Start))>>34, 36) + "-"
 }
 
 // Catalogue is what the shop knows at Config.Start: a PutItem for every item
@@ -209,7 +218,7 @@ func (g *Generator) turnOver() {
 func (g *Generator) emit(e event.Event) {
 	g.visits.events++
 	if g.cfg.EventIDs {
-		e.ID = numbered("g"+numbered("", g.cfg.Seed)+"-", g.visits.events)
+		e.ID = numbered("g"+g.tag, g.visits.events)
 	}
 	due := e.Time
 	if g.cfg.Disorder > 0 && g.rnd.chance(lateShare) {

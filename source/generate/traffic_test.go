@@ -160,42 +160,47 @@ func TestRate(t *testing.T) {
 	}
 }
 
-// Shoppers click on what their favourite categories sell, and their
-// favourites change slowly.
+// Shoppers look for what their favourite categories sell, click on it more
+// readily when they see it, and change their favourites slowly.
 func TestTaste(t *testing.T) {
 	cfg := DefaultConfig()
-	cfg.Users = 200
-	cfg.EventsPerSecond = 500
-	categories := map[string]string{}
+	cfg.Users, cfg.EventsPerSecond, cfg.ItemInterval = 200, 500, 0
+	category := map[string]int{}
 	g := mustNew(t, cfg)
-	for c := range g.Catalogue() {
-		if c.Item != nil {
-			categories[c.Item.ID] = c.Item.Categories[0]
+	for slot := range g.shop.slots {
+		category[g.shop.slots[slot].id] = g.shop.categoryOf(int32(slot))
+	}
+	favourites := map[string][3]int{}
+	for number := range cfg.Users {
+		s := g.crowd.shopper(number, cfg.Start)
+		favourites[s.id] = s.favourites
+	}
+	type sort struct {
+		kind      string
+		favourite bool
+	}
+	count := map[sort]float64{}
+	var clicks [3]int
+	for _, e := range traffic(t, cfg, 400_000) {
+		mine := favourites[e.User]
+		rank := slices.Index(mine[:], category[e.Item])
+		count[sort{e.Type, rank >= 0}]++
+		if rank >= 0 && e.Type == "click" {
+			clicks[rank]++
 		}
 	}
-	clicks := map[string]map[string]int{}
-	for range 400_000 {
-		if r := g.Next(); r.Event != nil && r.Event.Type == "click" && categories[r.Event.Item] != "" {
-			if clicks[r.Event.User] == nil {
-				clicks[r.Event.User] = map[string]int{}
-			}
-			clicks[r.Event.User][categories[r.Event.Item]]++
-		}
+	share := func(kind string) float64 {
+		return count[sort{kind, true}] / (count[sort{kind, true}] + count[sort{kind, false}])
 	}
-	all, top := 0, 0
-	for _, mine := range clicks {
-		counts := []int{}
-		for _, n := range mine {
-			counts = append(counts, n)
-			all += n
-		}
-		slices.Sort(counts)
-		for _, n := range counts[max(0, len(counts)-3):] {
-			top += n
-		}
+	rate := func(favourite bool) float64 {
+		return count[sort{"click", favourite}] / count[sort{"impression", favourite}]
 	}
-	if share := float64(top) / float64(all); share < 0.6 {
-		t.Errorf("%.2f of a user's clicks are in three of %d categories", share, cfg.Categories)
+	if clicks[0] < clicks[1]*3/2 || clicks[1] < clicks[2]*5/4 {
+		t.Errorf("%v clicks on the first, second and third favourites", clicks)
+	}
+	if share("impression") < 0.7 || share("click") < 0.8 || rate(true) < 1.8*rate(false) {
+		t.Errorf("favourites are %.2f of impressions and %.2f of clicks; click rates are %.3f for them and %.3f for others",
+			share("impression"), share("click"), rate(true), rate(false))
 	}
 
 	kept := func(later event.Duration) (same int) {
@@ -254,6 +259,24 @@ func TestItemsComeAndGo(t *testing.T) {
 	}
 	if hidden < 100 || newClicks < 100 {
 		t.Errorf("%d items hidden, %d clicks on new ones", hidden, newClicks)
+	}
+}
+
+// An item that is withdrawn between the list and the click cannot be opened.
+func TestWithdrawnItemsCannotBeOpened(t *testing.T) {
+	for _, withdrawn := range []bool{false, true} {
+		g := mustNew(t, busy())
+		v := &g.visits.slab[g.visits.begin(g)]
+		v.step, v.chosen = stepOpen, g.shop.at(7)
+		g.shop.slots[7].withdrawn = withdrawn
+		g.act(v)
+		clicked := false
+		for r := range g.At(g.cfg.Start + event.Minute) {
+			clicked = clicked || r.Event != nil && r.Event.Type == "click" && r.Event.Session == v.id
+		}
+		if clicked == withdrawn {
+			t.Errorf("withdrawn %v, clicked %v", withdrawn, clicked)
+		}
 	}
 }
 

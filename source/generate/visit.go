@@ -7,7 +7,6 @@ import "millrace/event"
 type visit struct {
 	shopper
 	id       string
-	number   uint64
 	step     step
 	pages    int    // lists still to be looked at
 	lists    uint64 // lists looked at
@@ -97,7 +96,7 @@ func (g *Generator) event(v *visit, kind string, about item, at event.Time) even
 func (g *Generator) show(v *visit, page *list, at event.Time) {
 	v.lists++
 	g.visits.lists++
-	v.request = numbered("r"+numbered("", v.number)+"-", v.lists)
+	v.request = numbered("r"+v.id[1:]+"-", v.lists)
 	v.step = stepBrowse
 	for place := range page.size {
 		shown := &page.entries[place]

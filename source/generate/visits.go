@@ -84,8 +84,7 @@ func (v *visits) begin(g *Generator) int32 {
 	v.begun++
 	fresh := visit{
 		shopper: g.crowd.shopper(g.rnd.skewed(g.cfg.Users), g.now),
-		id:      numbered("s", v.begun),
-		number:  v.begun,
+		id:      numbered("s"+g.tag, v.begun),
 		pages:   g.pages(),
 	}
 	if last := len(v.free) - 1; last >= 0 {
