@@ -1,0 +1,78 @@
+package pairs
+
+import (
+	"encoding/binary"
+	"strings"
+)
+
+// Names gives external ids small numbers, from 1. The numbers are the private
+// business of one operator instance: they depend on the order in which ids
+// were seen, so nothing that leaves the instance contains or is ordered by
+// them. The zero value is not usable; see NewNames.
+type Names struct {
+	ids    map[string]uint32
+	names  []string
+	prefix []uint64 // the first eight bytes of a name, for comparing
+
+	marks []uint32 // by number: the round in which it was marked
+	round uint32
+}
+
+// NewNames makes an empty table.
+func NewNames() *Names {
+	return &Names{ids: make(map[string]uint32), names: []string{""}, prefix: []uint64{0}, marks: []uint32{0}}
+}
+
+// ID is the number of an external id, a new one if it was not seen before.
+func (n *Names) ID(name string) uint32 {
+	if id, ok := n.ids[name]; ok {
+		return id
+	}
+	id := uint32(len(n.names))
+	n.ids[name] = id
+	n.names = append(n.names, name)
+	n.marks = append(n.marks, 0)
+	var first [8]byte
+	copy(first[:], name)
+	n.prefix = append(n.prefix, binary.BigEndian.Uint64(first[:]))
+	return id
+}
+
+// Name is the external id of a number.
+func (n *Names) Name(id uint32) string { return n.names[id] }
+
+// Table is the external ids by number. Numbers that exist now keep their
+// place in it for good, so that a view may read it while ids are added.
+func (n *Names) Table() []string { return n.names }
+
+// Compare orders two numbers by their external ids.
+func (n *Names) Compare(a, b uint32) int {
+	switch p, q := n.prefix[a], n.prefix[b]; {
+	case p < q:
+		return -1
+	case p > q:
+		return 1
+	}
+	return strings.Compare(n.names[a], n.names[b])
+}
+
+// NewRound unmarks all numbers.
+func (n *Names) NewRound() {
+	n.round++
+	if n.round == 0 {
+		clear(n.marks)
+		n.round = 1
+	}
+}
+
+// Mark marks a number and reports whether it was unmarked.
+func (n *Names) Mark(id uint32) bool {
+	if n.marks[id] == n.round {
+		return false
+	}
+	n.marks[id] = n.round
+	return true
+}
+
+// Marked reports whether a number is marked.
+func (n *Names) Marked(id uint32) bool { return n.marks[id] == n.round }

@@ -1,0 +1,334 @@
+package pairs
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"millrace/event"
+	"millrace/event/wire"
+	"millrace/operator"
+	"millrace/operator/operatortest"
+)
+
+// told is what one user tells one row, at a time.
+type told struct {
+	user string
+	at   event.Time
+	Contribution
+}
+
+// teller is a stage keyed by user that passes contributions on, so that rows
+// stand behind an exchange with several senders.
+type teller struct {
+	pairs *operator.Output[Contribution]
+}
+
+func (o *teller) Fold(c *operator.Context, _ string, _ *int, in *told) {
+	o.pairs.Emit(c.Time, in.Contribution)
+}
+func (o *teller) Timer(*operator.Context, string, *int, event.Time) {}
+func (o *teller) Append(dst []byte, _ *int) []byte                  { return dst }
+func (o *teller) Load(uint8, []byte, *int) error                    { return nil }
+
+func rowTopology(o Options) *operator.Topology {
+	t, source := operator.NewTopology[told]()
+	h := operator.Add(source, operator.Stage[string, int, told]{
+		Name: "teller", Version: 1,
+		Key: func(in *told) string { return in.user },
+		New: func(p *operator.Ports) operator.Operator[string, int, told] {
+			return &teller{operator.Out[Contribution](p, PortPairs)}
+		},
+	})
+	AddRows(operator.From[Contribution](h, PortPairs), "rows", o)
+	return t
+}
+
+// small options make panes of 24 minutes and rows that are full at once.
+func drawOptions(t *rapid.T) Options {
+	o := Options{Pane: 24 * event.Minute, Capacity: rapid.IntRange(1, 4).Draw(t, "capacity")}
+	o.HalfLife = o.Pane * rapid.SampledFrom([]event.Duration{1, 3, 30}).Draw(t, "panes in a half-life")
+	o.Top = rapid.IntRange(1, o.Capacity).Draw(t, "top")
+	return o
+}
+
+func drawTold(t *rapid.T) []told {
+	now := event.Time(1_767_225_600_000)
+	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) told {
+		jump := rapid.SampledFrom([]event.Duration{0, 0, 0, 1, 5, 30, 100, 60 * 24, 60 * 24 * 5}).Draw(t, "minutes")
+		now += jump * event.Minute
+		late := rapid.SampledFrom([]event.Duration{0, 0, 0, 4, 300, 3000}).Draw(t, "seconds late")
+		k := told{user: rapid.SampledFrom([]string{"u", "v", "w", "x"}).Draw(t, "user"), at: now - late*event.Second}
+		k.Item = rapid.SampledFrom([]string{"a", "b"}).Draw(t, "item")
+		k.Distance = rapid.Uint32Range(1, 20).Draw(t, "distance")
+		for range rapid.IntRange(1, 4).Draw(t, "partners") {
+			if p := fmt.Sprint("p", rapid.IntRange(0, 30).Draw(t, "partner")); !slices.Contains(k.Partners, p) {
+				k.Partners = append(k.Partners, p)
+			}
+		}
+		return k
+	}), 1, 150).Draw(t, "told")
+}
+
+// end is all that an engine has come to: the bytes of states and views.
+func end(e *operatortest.Engine[told]) string {
+	e.Drain()
+	var b bytes.Buffer
+	for stage, keys := range e.State() {
+		for _, key := range slices.Sorted(maps.Keys(keys)) {
+			if stage == "rows" {
+				fmt.Fprintf(&b, "%s %s %x\n", stage, key, keys[key])
+			}
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(e.Views()["rows"])) {
+		v, _ := e.Views()["rows"][key].AppendBinary(nil)
+		fmt.Fprintf(&b, "view %s %x\n", key, v)
+	}
+	return b.String()
+}
+
+// Whatever way the records of several shards take, rows and views come out
+// the same, also through a restart with another number of shards.
+func TestRowsCommute(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		o := drawOptions(t)
+		stream := drawTold(t)
+		cut := rapid.IntRange(0, len(stream)).Draw(t, "restart after")
+		run := func(shards int, seed uint64, restart bool) string {
+			e := operatortest.New[told](rowTopology(o), shards, 5*event.Second, seed)
+			for i := range stream {
+				if i == cut && restart {
+					var err error
+					if e, err = e.Restored(5-shards, seed); err != nil {
+						t.Fatal(err)
+					}
+				}
+				e.Send(stream[i].at, &stream[i])
+			}
+			return end(e)
+		}
+		want := run(1, 0, false)
+		for _, seed := range []uint64{1, 2, 3} {
+			if got := run(3, seed, false); got != want {
+				t.Fatalf("seed %d, 3 shards:\n%s\nin order on 1 shard:\n%s", seed, got, want)
+			}
+			if got := run(2, seed, true); got != want {
+				t.Fatalf("seed %d, 2 shards, then 3:\n%s\nin order on 1 shard:\n%s", seed, got, want)
+			}
+		}
+	})
+}
+
+// What a row says after each step is what it says when it is loaded from its
+// bytes: rankings that are kept up to date equal those made from nothing.
+func TestRankingsKeptUpToDate(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		o := drawOptions(t)
+		b := NewBook(o)
+		b.noted = rapid.IntRange(0, 5).Draw(t, "noted")
+		var r Row
+		var c operator.Context
+		var timers []event.Time
+		source := operator.BoundedOutOfOrderness{Bound: 5 * event.Second}
+		for _, k := range drawTold(t) {
+			c.Begin(source.Stamp(k.at))
+			b.Count(&c, &r, &k.Contribution)
+			timers = setTimers(&c, timers)
+			for len(timers) > 0 && timers[0] <= source.Watermark() {
+				at := timers[0]
+				c.Begin(operator.Meta{Time: at, Watermark: at - 1})
+				b.Close(&c, &r, at)
+				timers = setTimers(&c, timers[1:])
+			}
+			if rapid.Bool().Draw(t, "answer") && len(r.panes)+r.weights.used > 0 {
+				checkReloaded(t, o, b, &r)
+			}
+		}
+	})
+}
+
+func setTimers(c *operator.Context, timers []event.Time) []event.Time {
+	set, unset, _, _ := c.Effects()
+	timers = slices.DeleteFunc(slices.Clone(timers), func(at event.Time) bool { return slices.Contains(unset, at) })
+	timers = append(timers, set...)
+	slices.Sort(timers)
+	return slices.Compact(timers)
+}
+
+func checkReloaded(t *rapid.T, o Options, b *Book, r *Row) {
+	bytesOf := b.Append(nil, r)
+	other := NewBook(o)
+	other.names.ID("shifts the numbers of all that follow")
+	var read Row
+	if err := other.Load(rowVersion, bytesOf, &read); err != nil {
+		t.Fatal(err)
+	}
+	if again := other.Append(nil, &read); !bytes.Equal(again, bytesOf) {
+		t.Fatalf("% x\nis written again as\n% x", bytesOf, again)
+	}
+	said, _ := b.Partners(r).AppendBinary(nil)
+	want, _ := other.Partners(&read).AppendBinary(nil)
+	if !bytes.Equal(said, want) {
+		t.Fatalf("it says % x\nloaded from its bytes % x", said, want)
+	}
+}
+
+// The definition, in float64 and without panes that close: a row whose
+// partners are few weighs them as package documentation says.
+func TestWeightsByTheDefinition(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		o := drawOptions(t)
+		o.Capacity, o.Top = 100, 100
+		stream := drawTold(t)
+		e := operatortest.New[told](rowTopology(o), 2, 5*event.Second, rapid.Uint64().Draw(t, "seed"))
+		source := operator.BoundedOutOfOrderness{Bound: 5 * event.Second}
+		h := o.halfLife()
+		type pair struct {
+			partner string
+			pane    event.Time
+			weight  float64
+		}
+		pairs, last := map[string][]pair{}, map[string]event.Time{}
+		for i := range stream {
+			k := &stream[i]
+			e.Send(k.at, k)
+			m := source.Stamp(k.at)
+			pane := event.WindowStart(m.Effective(), o.Pane)
+			for j, p := range k.Partners {
+				w := h.Scale(weight(k.Distance+uint32(len(k.Partners)-1-j)), m.Effective()-m.Time)
+				pairs[k.Item] = append(pairs[k.Item], pair{p, pane, float64(w) / One})
+				if w > 0 {
+					last[k.Item] = max(last[k.Item], pane)
+				}
+			}
+		}
+		e.Drain()
+		for item, at := range last {
+			want := map[string]float64{}
+			for _, p := range pairs[item] {
+				want[p.partner] += p.weight * math.Exp2(-float64(at-p.pane)/float64(h))
+			}
+			a := e.Views()["rows"][item].(*Partners)
+			if a.AsOf() != at {
+				t.Fatalf("%s is as of %v, want %v", item, a.AsOf(), at)
+			}
+			for i := range a.Len() {
+				w := want[a.Item(i)]
+				if got := a.Weight(i); math.Abs(got-w) > 1e-4*w+1e-9 {
+					t.Fatalf("%s weighs %s %v, want %v", item, a.Item(i), got, w)
+				}
+				delete(want, a.Item(i))
+			}
+			for p, w := range want {
+				if w > 1e-9 {
+					t.Fatalf("%s does not mention %s, which weighs %v", item, p, w)
+				}
+			}
+		}
+	})
+}
+
+func TestWeightOfDistance(t *testing.T) {
+	for distance, want := range map[uint32]uint32{1: 4096, 2: 2048, 3: 1365, 7: 585, 20: 205, 64: 64} {
+		if got := weight(distance); got != want {
+			t.Errorf("at distance %d: %d, want %d", distance, got, want)
+		}
+	}
+}
+
+// A row that meets ever new partners, all in one day, stays within its bounds,
+// and those that it has known count in full.
+func TestRowIsBounded(t *testing.T) {
+	o := Options{Pane: event.Day, HalfLife: 30 * event.Day, Capacity: 8, Top: 8}
+	e := operatortest.New[told](rowTopology(o), 1, 0, 0)
+	at := event.Time(0)
+	send := func(partners ...string) {
+		e.Send(at, &told{"u", at, Contribution{"a", partners, 1}})
+	}
+	send("old")
+	at += event.Day
+	for i := range 3000 {
+		at += 25 * event.Second
+		send(fmt.Sprint("new", i))
+		if i%10 == 0 {
+			send("old")
+		}
+	}
+	e.Drain()
+	a := e.Views()["rows"]["a"].(*Partners)
+	if a.Item(0) != "old" || math.Abs(a.Weight(0)-300) > 2 || math.Abs(a.Total()-3300) > 2 {
+		t.Errorf("the first of %d is %s with %v of %v, want old with 301 of 3301", a.Len(), a.Item(0), a.Weight(0), a.Total())
+	}
+	if size := len(e.State()["rows"]["a"]); size > 3*o.Capacity*20 {
+		t.Errorf("the row takes %d bytes", size)
+	}
+}
+
+func FuzzLoadRow(f *testing.F) {
+	o := Defaults()
+	b := NewBook(o)
+	var c operator.Context
+	var r Row
+	for i, at := range []event.Time{0, event.Hour, 26 * event.Hour} {
+		c.Begin(operator.Meta{Time: at, Watermark: at - 1})
+		b.Count(&c, &r, &Contribution{"a", []string{"x", "y"}, uint32(i + 1)})
+		f.Add(b.Append(nil, &r))
+		if i == 0 {
+			b.Close(&c, &r, event.Hour-1)
+		}
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		b := NewBook(o)
+		var r Row
+		if b.Load(rowVersion, src, &r) != nil {
+			return
+		}
+		written := b.Append(nil, &r)
+		var again Row
+		if err := b.Load(rowVersion, written, &again); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(b.Append(nil, &again), written) {
+			t.Fatal("not written the same again")
+		}
+	})
+}
+
+func FuzzReadPartners(f *testing.F) {
+	b := NewBook(Defaults())
+	var c operator.Context
+	var r Row
+	c.Begin(operator.Meta{Time: 5, Watermark: 0})
+	b.Count(&c, &r, &Contribution{"a", []string{"x", "y"}, 1})
+	seed, _ := b.Partners(&r).AppendBinary(nil)
+	f.Add(seed)
+	f.Fuzz(func(t *testing.T, src []byte) {
+		a, err := ReadPartners(src)
+		if err != nil {
+			return
+		}
+		written, _ := a.AppendBinary(nil)
+		again, err := ReadPartners(written)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, _ := again.AppendBinary(nil); !bytes.Equal(b, written) {
+			t.Fatal("not written the same again")
+		}
+	})
+}
+
+func TestLoadRefusesOtherVersions(t *testing.T) {
+	if err := NewBook(Defaults()).Load(rowVersion+1, nil, &Row{}); err == nil {
+		t.Error("a row of the next version was read")
+	}
+	if err := NewBook(Defaults()).Load(rowVersion, []byte{1}, &Row{}); err != wire.ErrCorrupt {
+		t.Errorf("half a row: %v", err)
+	}
+}
