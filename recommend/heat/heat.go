@@ -118,8 +118,8 @@ type scopeHeat struct {
 }
 
 type heats struct {
-	out    *operator.Output[warm]
-	view   *operator.ViewPort[*Heat]
+	out  *operator.Output[warm]
+	view *operator.ViewPort[*Heat]
 
 	// Names of scopes, so that they are made once.
 	scopes     map[cohort][]string

@@ -77,6 +77,16 @@ type Hot struct {
 	Time event.Time  `json:"time"` // of the item's last event in the scope
 }
 
+func (h Hot) append(dst []byte) []byte {
+	dst = wire.AppendString(dst, h.Item)
+	dst = wire.AppendUint64(dst, uint64(h.Heat))
+	return wire.AppendVarint(dst, int64(h.Time))
+}
+
+func readHot(r *wire.Reader) Hot {
+	return Hot{Item: r.String(), Heat: decay.Value(r.Uint64()), Time: event.Time(r.Varint())}
+}
+
 // TrendingKey is the key of a scope's list in the view.
 func TrendingKey(scope string, h decay.HalfLife) string {
 	for k, l := range kept {
@@ -90,9 +100,8 @@ func TrendingKey(scope string, h decay.HalfLife) string {
 // AppendBinary appends the answer's byte form. It never fails.
 func (t *Trending) AppendBinary(dst []byte) ([]byte, error) {
 	dst = wire.AppendUvarint(append(dst, viewVersion), uint64(len(t.Items)))
-	for i := range t.Items {
-		e := entry{t.Items[i].Item, t.Items[i].Heat, t.Items[i].Time}
-		dst = e.append(dst)
+	for _, hot := range t.Items {
+		dst = hot.append(dst)
 	}
 	return dst, nil
 }
@@ -106,7 +115,7 @@ func DecodeTrending(b []byte) (*Trending, error) {
 	}
 	t := &Trending{}
 	for range r.Count() {
-		t.Items = append(t.Items, Hot{Item: r.String(), Heat: decay.Value(r.Uint64()), Time: event.Time(r.Varint())})
+		t.Items = append(t.Items, readHot(r))
 	}
 	if err := r.End(); err != nil {
 		return nil, fmt.Errorf("trending: view: %w", err)
