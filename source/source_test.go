@@ -186,7 +186,7 @@ func TestBatcher(t *testing.T) {
 						got = append(got, "bad "+strings.Join(bad, " "))
 					}
 					got = append(got, err.Error())
-					if _, again := b.Next(t.Context()); again != err {
+					if _, again := b.Next(t.Context()); !errors.Is(again, err) {
 						t.Errorf("after %v: %v", err, again)
 					}
 					break
@@ -207,7 +207,7 @@ func TestBatcherPaces(t *testing.T) {
 	for i, w := range want {
 		if i == 2 {
 			clock.err = context.Canceled
-			if _, err := b.Next(t.Context()); err != context.Canceled {
+			if _, err := b.Next(t.Context()); !errors.Is(err, context.Canceled) {
 				t.Fatalf("Next while an event is held up: %v", err)
 			}
 			clock.err = nil
@@ -234,7 +234,7 @@ func TestBatcherStopsWhereBadInputsCannotBeKept(t *testing.T) {
 	if err != nil || describe(t, batch) != "e1 @1" {
 		t.Fatalf("first batch %+v, %v", batch, err)
 	}
-	if _, err := b.Next(t.Context()); err != full {
+	if _, err := b.Next(t.Context()); !errors.Is(err, full) {
 		t.Errorf("after it: %v", err)
 	}
 }

@@ -100,6 +100,11 @@ func TestDamagedFiles(t *testing.T) {
 		if last := records[len(records)-1]; !strings.HasPrefix(last, "error: reading "+path+" after row ") {
 			t.Errorf("%s cut off: the last of %d records is %s", how, len(records), last)
 		}
+		if readers, err := Open(writeTemp(t, "ratings.dat", whole[:5]), Options{}); err == nil {
+			if records = showAll(t, readers[0]); len(records) != 1 || !strings.HasPrefix(records[0], "error: ") {
+				t.Errorf("%s cut off in its header: %q", how, records)
+			}
+		}
 	}
 }
 
@@ -162,7 +167,7 @@ func TestStandardInput(t *testing.T) {
 		}
 		for {
 			record, err := r.Next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return ids
 			}
 			if err != nil {
@@ -223,7 +228,7 @@ func TestLongLines(t *testing.T) {
 		r := openOne(t, writeTemp(t, name, text), Options{})
 		for {
 			record, err := r.Next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			switch {
@@ -294,7 +299,7 @@ func TestGeneratedTrafficSurvivesItsFile(t *testing.T) {
 	var want []string
 	for {
 		record, err := traffic.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if text, err = AppendJSON(text, record); err != nil {
@@ -310,7 +315,7 @@ func TestGeneratedTrafficSurvivesItsFile(t *testing.T) {
 			t.Fatalf("row %d is %s, %v", row+1, show(record), err)
 		}
 	}
-	if _, err := r.Next(); err != io.EOF {
+	if _, err := r.Next(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the last: %v", err)
 	}
 }
@@ -357,7 +362,7 @@ func TestRealData(t *testing.T) {
 		for _, r := range readers {
 			for {
 				record, err := r.Next()
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					break
 				}
 				switch {

@@ -40,13 +40,9 @@ func fingerprint(path string) (place, error) {
 	if !info.Mode().IsRegular() {
 		return place{path: path, stream: f, owned: f}, nil
 	}
-	hash := xxhash.New()
-	fmt.Fprintf(hash, "%d:", info.Size())
-	_, err = io.CopyN(hash, f, fingerprintBytes)
-	if err == io.EOF {
-		err = nil
-	}
-	return place{path: path, size: info.Size(), hash: hash.Sum64()}, errors.Join(err, f.Close())
+	begin, err := io.ReadAll(io.LimitReader(f, fingerprintBytes))
+	hash := xxhash.Sum64(fmt.Appendf(begin, ":%d", info.Size()))
+	return place{path: path, size: info.Size(), hash: hash}, errors.Join(err, f.Close())
 }
 
 // name is the stable name of the input, "" for a stream.
@@ -105,12 +101,15 @@ func (p *place) open(read *atomic.Int64) (*input, error) {
 
 func (in *input) decompress(raw *bufio.Reader) (io.Reader, error) {
 	magic, err := raw.Peek(4)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		z, err := gzip.NewReader(raw)
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF // the end of a header is not that of a file
+		}
 		if err != nil {
 			return nil, fmt.Errorf("reading gzip: %w", err)
 		}
@@ -147,16 +146,16 @@ func (in *input) line() (text []byte, long bool, err error) {
 			text = text[:n-1]
 		}
 		return text, false, nil
-	case err == io.EOF && len(text) > 0:
+	case errors.Is(err, io.EOF) && len(text) > 0:
 		return text, false, nil
-	case err != bufio.ErrBufferFull:
+	case !errors.Is(err, bufio.ErrBufferFull):
 		return nil, false, err
 	}
 	text = bytes.Clone(text)
-	for err == bufio.ErrBufferFull {
+	for errors.Is(err, bufio.ErrBufferFull) {
 		_, err = in.text.ReadSlice('\n')
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	return text, true, err

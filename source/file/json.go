@@ -149,12 +149,12 @@ func AppendJSON(dst []byte, r source.Record) ([]byte, error) {
 
 // openArray sees whether the input is an array of objects or of arrays, rather
 // than lines. A line that is the array of an event begins with an id.
-func (r *reader) openArray() error {
+func (r *reader) openArray() {
 	opened := false
 	for n := 1; ; n++ {
-		begin, err := r.input.text.Peek(n)
-		if err != nil {
-			return nil // too short, or nothing but white space: lines
+		begin, _ := r.input.text.Peek(n)
+		if len(begin) < n {
+			return // too short, or nothing but white space: lines, which meet the error
 		}
 		switch c := begin[n-1]; {
 		case bytes.IndexByte([]byte(space), c) >= 0:
@@ -162,9 +162,9 @@ func (r *reader) openArray() error {
 			opened = true
 		case opened && (c == '{' || c == '[' || c == ']'):
 			r.texts = newArray(r.input.text)
-			return nil
+			return
 		default:
-			return nil
+			return
 		}
 	}
 }
@@ -234,7 +234,7 @@ func (a *array) stop(err error) ([]byte, *event.FieldError, error) {
 	a.err = io.EOF
 	var syntax *jsontext.SyntacticError
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return nil, nil, io.EOF
 	case errors.As(err, &syntax) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errElement):
 		rest := a.decoder.UnreadBuffer()

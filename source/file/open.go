@@ -121,7 +121,7 @@ func check(c candidate, opt Options) (*reader, error) {
 	if where.stream != nil {
 		return r, nil // a pipe can be read once
 	}
-	if err := r.open(); err != nil && err != io.EOF {
+	if err := r.open(); err != nil && !errors.Is(err, io.EOF) {
 		return nil, errors.Join(err, r.release())
 	}
 	return r, r.reset()

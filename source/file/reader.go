@@ -67,10 +67,13 @@ func newReader(where place, k kind, opt Options) *reader {
 	return r
 }
 
+// Name is the name of the file and its fingerprint, "" for a stream.
 func (r *reader) Name() string { return r.name() }
 
+// Total is the size of the file in bytes, 0 for a stream.
 func (r *reader) Total() int64 { return r.size }
 
+// Done is how many of its bytes have been read.
 func (r *reader) Done() int64 { return r.done.Load() }
 
 // open gets the input ready for its first record.
@@ -104,7 +107,7 @@ func (r *reader) open() error {
 		r.decoder = &jsonEvents{opt: r.opt.Event}
 	}
 	if k == itemsJSON || k == usersJSON || k == eventsJSON {
-		return r.openArray()
+		r.openArray()
 	}
 	return nil
 }
@@ -137,7 +140,7 @@ func (r *reader) sniff() (kind, error) {
 }
 
 func ignoreEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
@@ -164,6 +167,7 @@ func (r *reader) release() error {
 	return nil
 }
 
+// Close closes the file. Of streams only a named pipe is closed.
 func (r *reader) Close() error {
 	if r.err == nil {
 		r.err = fmt.Errorf("reading %s: %w", r.path, fs.ErrClosed)
@@ -196,16 +200,17 @@ func (r *reader) text() ([]byte, *event.FieldError, error) {
 
 // stop ends the reading for good, with an error or io.EOF.
 func (r *reader) stop(err error) error {
-	if closed := r.release(); err == io.EOF && closed != nil {
+	if closed := r.release(); errors.Is(err, io.EOF) && closed != nil {
 		err = closed
 	}
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		err = fmt.Errorf("reading %s after row %d: %w", r.path, r.row, err)
 	}
 	r.err = err
 	return err
 }
 
+// Next is the next record: blank lines are passed over.
 func (r *reader) Next() (source.Record, error) {
 	for {
 		text, fault, err := r.text()
@@ -224,9 +229,9 @@ func (r *reader) Next() (source.Record, error) {
 		}
 		if fault != nil {
 			r.bad = source.Bad{Raw: text[:min(len(text), source.MaxBadBytes)], Err: fault}
-			return source.Record{Bad: &r.bad, Row: r.row}, nil
+			r.record = source.Record{Bad: &r.bad, Row: r.row}
 		}
-		if r.record.Event != nil || r.record.Change != nil {
+		if r.record != (source.Record{Row: r.row}) {
 			return r.record, nil
 		}
 	}

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -43,10 +44,10 @@ func showAll(t testing.TB, r source.Reader) (records []string) {
 	for {
 		record, err := r.Next()
 		if err != nil {
-			if _, again := r.Next(); again != err {
+			if _, again := r.Next(); !errors.Is(again, err) {
 				t.Errorf("after %v: %v", err, again)
 			}
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				records = append(records, "error: "+err.Error())
 			} else if r.Total() > 0 && r.Done() != r.Total() {
 				t.Errorf("%d of %d bytes done at the end", r.Done(), r.Total())

@@ -1,6 +1,7 @@
 package generate
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -44,8 +45,10 @@ func NewReader(cfg Config, events uint64) (source.Reader, error) {
 	return r, nil
 }
 
+// Name is of the configuration and the number of events.
 func (r *reader) Name() string { return r.name }
 
+// Next makes the next record.
 func (r *reader) Next() (source.Record, error) {
 	if change, ok := r.catalogue(); ok {
 		r.change = change
@@ -65,17 +68,20 @@ func (r *reader) Next() (source.Record, error) {
 // Skip makes the records again and drops them.
 func (r *reader) Skip(row uint64) error {
 	for r.row.Load() < row {
-		if _, err := r.Next(); err == io.EOF {
+		if _, err := r.Next(); errors.Is(err, io.EOF) {
 			return nil
 		}
 	}
 	return nil
 }
 
+// Total is how many events and catalogue records there are.
 func (r *reader) Total() int64 { return r.total }
 
+// Done is how many of them have been made.
 func (r *reader) Done() int64 { return min(r.total, int64(r.row.Load())) }
 
+// Close ends the listing of the catalogue.
 func (r *reader) Close() error {
 	r.stop()
 	return nil

@@ -13,7 +13,7 @@ func readAll(t *testing.T, r source.Reader) (rows []string) {
 	t.Helper()
 	for {
 		record, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return rows
 		}
 		if err != nil {
