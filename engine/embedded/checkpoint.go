@@ -37,15 +37,12 @@ const (
 
 // CheckpointRecord is one finished checkpoint.
 type CheckpointRecord struct {
-	Block    uint64        `json:"block"`
-	Started  time.Time     `json:"started"`
-	Duration time.Duration `json:"-"`
-	// Millis is the time from the start to the durable commit.
-	Millis float64 `json:"duration_ms"`
-	// Stall is the longest time that a block waited for it, in milliseconds.
-	Stall float64 `json:"stall_ms"`
-	Bytes int64   `json:"bytes"`
-	Keys  int     `json:"keys"`
+	Block    uint64
+	Started  time.Time
+	Duration time.Duration // from the start to the durable commit
+	Stall    time.Duration // the longest time that a block waited for it
+	Bytes    int64
+	Keys     int
 }
 
 // saver takes checkpoints. Its begin and encode run on the engine's
@@ -151,7 +148,7 @@ func (s *saver) step(c *core, sink *catalogSink, final bool) error {
 	if !k.encoded {
 		began := s.options.Now()
 		k.encoded = c.pipeline.encode(func() bool { return !final && s.options.Now().Sub(began) > encodeSlice })
-		k.record.Stall = max(k.record.Stall, millis(s.options.Now().Sub(began)))
+		k.record.Stall = max(k.record.Stall, s.options.Now().Sub(began))
 		if !k.encoded {
 			return nil
 		}
@@ -225,7 +222,6 @@ func (s *saver) finished(k *checkpointing) {
 		k.record.Keys += len(t.Writes)
 	}
 	k.record.Duration = s.options.Now().Sub(k.record.Started)
-	k.record.Millis = millis(k.record.Duration)
 	k.checkpoint.Tables = nil
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -237,8 +233,6 @@ func (s *saver) finished(k *checkpointing) {
 		s.history = slices.Delete(s.history, 0, 1)
 	}
 }
-
-func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // beginCheckpoint starts a checkpoint in every table.
 func (p *pipeline) beginCheckpoint() {
@@ -375,12 +369,16 @@ func (c *core) load(backend state.Backend) error {
 	return nil
 }
 
-// sync returns once SQL has durably applied the catalogue changes up to a block.
+// sync returns once SQL has durably applied the catalogue changes up to a
+// block, and knows it, so that it does not seem to be behind at the next start.
 func (s *catalogSink) sync(block uint64) error {
 	if s.store == nil {
 		return nil
 	}
 	if err := s.wait(context.Background(), block); err != nil {
+		return err
+	}
+	if err := s.store.Apply(context.Background(), block, nil); err != nil {
 		return err
 	}
 	return s.store.Sync(context.Background())

@@ -96,6 +96,9 @@ type Engine struct {
 	saver   *saver
 	stats   stats
 
+	types     atomic.Pointer[event.Types]
+	recovered uint64 // the block of the checkpoint that recovery began with
+
 	applied atomic.Uint64 // the last block whose answers are published
 	mutex   sync.Mutex
 	waiters map[uint64][]chan struct{}
@@ -151,6 +154,7 @@ func (e *Engine) recover() error {
 		return fmt.Errorf("recover: %w", err)
 	}
 	checkpoint := e.core.block
+	e.recovered = checkpoint
 	sink, err := newCatalogSink(e.options.Catalog, e.index, checkpoint, e.options.Logger)
 	if err != nil {
 		return fmt.Errorf("recover: %w", err)
@@ -173,6 +177,8 @@ func (e *Engine) recover() error {
 		return fmt.Errorf("recover: %w", err)
 	}
 	e.applied.Store(e.core.block)
+	e.noteTypes()
+	e.stats.recovered(e.core)
 	e.options.Logger.Info("recovered", "checkpoint", checkpoint, "blocks", e.core.block, "took", e.options.Now().Sub(began))
 	return nil
 }
@@ -238,12 +244,22 @@ func (e *Engine) process(b *eventlog.Block) error {
 	if err := e.core.apply(b); err != nil {
 		return fmt.Errorf("block %d: %w", b.Number, err)
 	}
+	if b.Kind == eventlog.Config {
+		e.noteTypes()
+	}
 	if err := e.publish(b.Count <= inlineRecords); err != nil {
 		return fmt.Errorf("block %d: %w", b.Number, err)
 	}
 	e.sink.put(b.Number, e.core.takeChanges())
 	e.finished(b, began)
 	return e.checkpoint(false)
+}
+
+// noteTypes keeps the present event types for those who ask.
+func (e *Engine) noteTypes() {
+	if p := e.core.program; p != nil {
+		e.types.Store(p.Types)
+	}
 }
 
 // publish makes the answers of all changed keys visible together.
@@ -330,3 +346,16 @@ func (e *Engine) Close() error {
 // Config is the configuration record that the engine last installed, nil
 // before the first. Only meaningful while no block is being processed.
 func (e *Engine) Config() []byte { return e.core.config }
+
+// RecoveredFrom is the block of the checkpoint that recovery began with, 0 if
+// there was none.
+func (e *Engine) RecoveredFrom() uint64 { return e.recovered }
+
+// Types are the event types of the present configuration.
+func (e *Engine) Types() *event.Types { return e.types.Load() }
+
+// EachState calls fn with the encoded state of every key of every stage. Only
+// for an engine that is not running.
+func (e *Engine) EachState(fn func(stage, key string, value []byte) error) error {
+	return e.core.pipeline.state(fn)
+}

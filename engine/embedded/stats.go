@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -36,10 +37,11 @@ type BlockStats struct {
 
 // stats collects what Stats shows.
 type stats struct {
-	mutex    sync.Mutex
-	observer Observer
-	now      Stats
-	keys     time.Time // when now.Keys was counted
+	mutex     sync.Mutex
+	observer  Observer
+	now       Stats
+	positions map[string]uint64 // a copy of the core's
+	keys      time.Time         // when now.Keys was counted
 }
 
 // keysEvery is how often keys are counted.
@@ -54,11 +56,34 @@ func (s *stats) block(b *eventlog.Block, began, now time.Time, c *core) {
 	if now.Sub(s.keys) >= keysEvery {
 		s.now.Keys, s.keys = c.pipeline.keys(), now
 	}
+	for _, p := range b.Positions {
+		s.positions[p.Source] = p.Next
+	}
 	observer := s.observer
 	s.mutex.Unlock()
 	if observer != nil && b.Kind == eventlog.Events {
 		observer(BlockStats{Events: b.Count, Apply: now.Sub(began), Latency: latency})
 	}
+}
+
+// recovered sets what is known once recovery is done.
+func (s *stats) recovered(c *core) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.now = Stats{
+		Block: c.block, Events: c.events, Keys: c.pipeline.keys(),
+		StreamTime: c.source.StreamTime(), Watermark: c.source.Watermark(),
+	}
+	s.positions = maps.Clone(c.positions)
+}
+
+// Position is how far the import of a source has got: the first record that
+// is not in the log yet. It is false where nothing was imported from it.
+func (e *Engine) Position(source string) (next uint64, known bool) {
+	e.stats.mutex.Lock()
+	defer e.stats.mutex.Unlock()
+	next, known = e.stats.positions[source]
+	return next, known
 }
 
 // Stats reports the present figures.

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"millrace/engine/embedded"
+	"millrace/eventlog"
+	"millrace/recommend/rank"
+	"millrace/serve/api"
+	"millrace/view"
+)
+
+// The API names what it needs from the rest in its own words; here the rest
+// meets them.
+
+// apiParts are the parts that the API of a node is wired to.
+func (n *node) apiParts(ranker *rank.Ranker) api.Parts {
+	return api.Parts{
+		Ingest: ingest{n.appender}, Engine: apiEngine{n.engine}, Views: n.views, Catalog: n.catalog, Index: n.engine.Index(),
+		DeadLetters: deadLetters{n.log}, Redactor: n, Recommender: recommender{ranker},
+		Types: n.engine.Types, Version: version(), Logger: n.logger,
+	}
+}
+
+// unavailable marks an error as one that makes the service unavailable.
+func unavailable(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", api.ErrUnavailable, err)
+}
+
+type ingest struct{ appender *eventlog.Appender }
+
+func (i ingest) Submit(b api.Batch) (api.Ticket, error) {
+	batch := eventlog.Batch{Kind: eventlog.Events, Payload: b.Payload, Count: b.Count}
+	if b.Kind == api.Changes {
+		batch.Kind = eventlog.Catalogue
+	}
+	if b.Source != "" {
+		batch.Positions = []eventlog.Position{{Source: b.Source, Next: b.Next}}
+	}
+	t, err := i.appender.Submit(batch)
+	if errors.Is(err, eventlog.ErrOverloaded) {
+		return nil, fmt.Errorf("%w: %w", api.ErrOverloaded, err)
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return ticket{t}, nil
+}
+
+type ticket struct{ *eventlog.Ticket }
+
+func (t ticket) Err() error { return unavailable(t.Ticket.Err()) }
+
+type apiEngine struct{ *embedded.Engine }
+
+func (e apiEngine) Err() error { return unavailable(e.Engine.Err()) }
+
+func (e apiEngine) Wait(ctx context.Context, block uint64) error {
+	return unavailable(e.Engine.Wait(ctx, block))
+}
+
+func (e apiEngine) WaitCatalog(ctx context.Context, block uint64) error {
+	return unavailable(e.Engine.WaitCatalog(ctx, block))
+}
+
+func (e apiEngine) Stats() api.EngineStats {
+	s := e.Engine.Stats()
+	return api.EngineStats{
+		Block: s.Block, Events: s.Events, StreamTime: s.StreamTime, Watermark: s.Watermark,
+		Shards: s.Shards, Queued: s.Queued, Keys: s.Keys,
+	}
+}
+
+func (e apiEngine) Checkpoints() []api.Checkpoint {
+	var list []api.Checkpoint
+	for _, c := range e.Engine.Checkpoints() {
+		list = append(list, api.Checkpoint{
+			Block: c.Block, Started: c.Started, Duration: c.Duration, Stall: c.Stall, Bytes: c.Bytes, Keys: c.Keys,
+		})
+	}
+	return list
+}
+
+type deadLetters struct{ log *eventlog.Log }
+
+func (d deadLetters) Append(list []api.DeadLetter) error {
+	letters := make([]eventlog.DeadLetter, len(list))
+	for i, l := range list {
+		letters[i] = eventlog.DeadLetter{Time: l.Time, Raw: l.Raw, Error: l.Error}
+	}
+	return unavailable(d.log.AppendDeadLetters(letters))
+}
+
+func (d deadLetters) List(cursor string, n int) ([]api.DeadLetter, string, error) {
+	list, next, err := d.log.DeadLetters(cursor, n)
+	if errors.Is(err, eventlog.ErrInvalid) {
+		return nil, "", fmt.Errorf("%w: %w", api.ErrCursor, err)
+	}
+	if err != nil {
+		return nil, "", unavailable(err)
+	}
+	letters := make([]api.DeadLetter, len(list))
+	for i, l := range list {
+		letters[i] = api.DeadLetter{Time: l.Time, Raw: l.Raw, Error: l.Error}
+	}
+	return letters, next, nil
+}
+
+func (d deadLetters) Purge(user string) error { return unavailable(d.log.PurgeDeadLetters(user)) }
+
+type recommender struct{ ranker *rank.Ranker }
+
+func (r recommender) Recommend(s view.Snapshot, q api.Request) ([]api.Recommendation, error) {
+	list, err := r.ranker.Recommend(s, s.StreamTime(), rank.Request{
+		User: q.User, Session: q.Session, N: q.N, Offset: q.Offset, Category: q.Category,
+		ExcludeSeen: q.ExcludeSeen, Recipe: q.Recipe, Explain: q.Explain,
+	})
+	if errors.Is(err, rank.ErrUnknownRecipe) {
+		return nil, fmt.Errorf("%w: %w", api.ErrRecipe, err)
+	}
+	out := make([]api.Recommendation, len(list))
+	for i, l := range list {
+		out[i] = api.Recommendation(l)
+	}
+	return out, err
+}
+
+// shutdownTimeout is how long requests that are under way may take when the
+// server is stopped.
+const shutdownTimeout = 10 * time.Second

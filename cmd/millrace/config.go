@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/goccy/go-yaml"
+
+	"millrace/event"
+)
+
+// config is everything that can be set: by the file given with --config,
+// overridden by environment variables, overridden by flags.
+type config struct {
+	// Data is the directory that holds everything.
+	Data string `yaml:"data" env:"MILLRACE_DATA"`
+	// Listen is HOST:PORT. Other than loopback needs a key.
+	Listen string `yaml:"listen" env:"MILLRACE_LISTEN"`
+	// Keys are the API keys; none means that every request is allowed.
+	Keys []string `yaml:"keys" env:"MILLRACE_KEYS"`
+	// Shards is how many keys are folded in parallel, 0 for one a core.
+	Shards int `yaml:"shards" env:"MILLRACE_SHARDS"`
+	// CheckpointInterval is the least time between two checkpoints.
+	CheckpointInterval time.Duration `yaml:"checkpoint_interval" env:"MILLRACE_CHECKPOINT_INTERVAL"`
+	// OutOfOrderness is how late an event may be in event time before it
+	// counts as late.
+	OutOfOrderness time.Duration `yaml:"out_of_orderness" env:"MILLRACE_OUT_OF_ORDERNESS"`
+	// EventTypes are the accepted event types and their weights.
+	EventTypes map[string]float64 `yaml:"event_types"`
+	Ingest     ingestConfig       `yaml:"ingest"`
+}
+
+// ingestConfig bounds what waits to be written to the log.
+type ingestConfig struct {
+	MaxBlockEvents  int `yaml:"max_block_events" env:"MILLRACE_MAX_BLOCK_EVENTS"`
+	MaxQueuedEvents int `yaml:"max_queued_events" env:"MILLRACE_MAX_QUEUED_EVENTS"`
+	MaxQueuedMiB    int `yaml:"max_queued_mib" env:"MILLRACE_MAX_QUEUED_MIB"`
+}
+
+func defaultConfig() config {
+	return config{
+		Data:               "millrace-data",
+		Listen:             "127.0.0.1:8080",
+		CheckpointInterval: 10 * time.Second,
+		OutOfOrderness:     5 * time.Second,
+		EventTypes:         defaultWeights(),
+		Ingest:             ingestConfig{MaxBlockEvents: 4096, MaxQueuedEvents: 200_000, MaxQueuedMiB: 64},
+	}
+}
+
+// defaultWeights are the default event types as a configuration writes them.
+func defaultWeights() map[string]float64 {
+	types := event.DefaultTypes()
+	weights := map[string]float64{}
+	for _, name := range types.Names() {
+		weights[name] = float64(types.WeightMilli(&event.Event{Type: name})) / 1000
+	}
+	return weights
+}
+
+// loadConfig reads the file, if a path is given, and the environment.
+func loadConfig(path string) (config, error) {
+	c := defaultConfig()
+	if path != "" {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return c, fmt.Errorf("read configuration: %w", err)
+		}
+		c.EventTypes = nil // a list in the file replaces the default one
+		err = yaml.NewDecoder(bytes.NewReader(b), yaml.Strict()).Decode(&c)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return c, fmt.Errorf("configuration %s: %w", path, err)
+		}
+		if c.EventTypes == nil {
+			c.EventTypes = defaultWeights()
+		}
+	}
+	if err := env.Parse(&c); err != nil {
+		return c, fmt.Errorf("configuration from the environment: %w", err)
+	}
+	return c, c.validate()
+}
+
+func (c config) validate() error {
+	switch {
+	case c.Data == "":
+		return errors.New("configuration: data: want a directory")
+	case c.Shards < 0 || c.Shards > 128:
+		return fmt.Errorf("configuration: shards: want 0 to 128, got %d", c.Shards)
+	case c.OutOfOrderness < 0 || c.OutOfOrderness > 24*time.Hour:
+		return fmt.Errorf("configuration: out_of_orderness: want 0s to 24h, got %v", c.OutOfOrderness)
+	case c.CheckpointInterval < 100*time.Millisecond:
+		return fmt.Errorf("configuration: checkpoint_interval: want at least 100ms, got %v", c.CheckpointInterval)
+	case c.Ingest.MaxBlockEvents < 1 || c.Ingest.MaxBlockEvents > 1<<16:
+		return fmt.Errorf("configuration: ingest.max_block_events: want 1 to 65536, got %d", c.Ingest.MaxBlockEvents)
+	case c.Ingest.MaxQueuedEvents < 1 || c.Ingest.MaxQueuedMiB < 1:
+		return errors.New("configuration: ingest.max_queued_events and max_queued_mib: want at least 1")
+	}
+	for _, key := range c.Keys {
+		if len(key) < 8 {
+			return errors.New("configuration: keys: want at least 8 characters each")
+		}
+	}
+	return nil
+}

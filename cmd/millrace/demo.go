@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"millrace/event"
+	"millrace/source"
+	"millrace/source/generate"
+)
+
+const (
+	// demoRate is the traffic of the demo, in events a second.
+	demoRate = 200
+	// demoPast is how much traffic is there when the demo starts, so that
+	// recommendations have something to stand on.
+	demoPast = 15 * time.Minute
+	// demoStep is how often the traffic that has become due is sent.
+	demoStep = 50 * time.Millisecond
+)
+
+func newDemo() *cobra.Command {
+	var data, listen string
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "A server with generated shop traffic and the dashboard, to look at",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig("")
+			if err != nil {
+				return err
+			}
+			cfg.Listen, cfg.Data = listen, data
+			if !c.Flags().Changed("listen") {
+				cfg.Listen = freeAddress(listen)
+			}
+			if data == "" {
+				if cfg.Data, err = os.MkdirTemp("", "millrace-demo-"); err != nil {
+					return err
+				}
+				defer os.RemoveAll(cfg.Data)
+			}
+			if !c.Flags().Changed("log-level") {
+				if err := c.Flags().Set("log-level", "warn"); err != nil {
+					return err
+				}
+			}
+			logger, err := newLogger(c)
+			if err != nil {
+				return err
+			}
+			ctx, stop := context.WithCancelCause(c.Context())
+			defer stop(nil)
+			sent := make(chan error, 1)
+			err = runServer(ctx, cfg, logger, func(address string) error {
+				into := newRemote("http://"+address, "")
+				traffic, err := startTraffic(ctx, into)
+				if err != nil {
+					return err
+				}
+				go func() {
+					err := traffic.run(ctx)
+					sent <- errors.Join(err, into.close())
+					stop(err)
+				}()
+				return greet(c.OutOrStdout(), address, traffic.user)
+			})
+			if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+				err = errors.Join(err, cause)
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&data, "data", "", "data directory (default: a temporary one, removed at the end)")
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "HOST:PORT; port 0 takes a free one")
+	return c
+}
+
+// freeAddress is the address, or one with a free port if it is taken: a demo
+// should start whatever else runs on the machine.
+func freeAddress(address string) string {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return "127.0.0.1:0"
+	}
+	_ = l.Close()
+	return address
+}
+
+// traffic is generated shop traffic that keeps pace with the wall clock.
+type traffic struct {
+	into      *remote
+	generator *generate.Generator
+	user      string // one who has been active, for the examples
+}
+
+// startTraffic sends the catalogue and the traffic of the past minutes.
+func startTraffic(ctx context.Context, into *remote) (*traffic, error) {
+	now := time.Now()
+	cfg := generate.DefaultConfig()
+	cfg.Seed = uint64(now.UnixNano()) // a demo that is run again on its data goes on with other visits
+	cfg.EventsPerSecond, cfg.FlatRate, cfg.Users = demoRate, true, 2000
+	cfg.Start = event.FromGo(now.Add(-demoPast))
+	g, err := generate.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	t := &traffic{into: into, generator: g}
+	var batch source.Batch
+	for c := range g.Catalogue() {
+		batch.Changes, batch.Count = true, batch.Count+1
+		batch.Payload = event.AppendChange(batch.Payload, &c)
+	}
+	if err := into.put(ctx, "", batch); err != nil {
+		return nil, fmt.Errorf("send the demo's catalogue: %w", err)
+	}
+	return t, t.send(ctx, now)
+}
+
+// send delivers everything that is due by now, in the order in which it came.
+func (t *traffic) send(ctx context.Context, now time.Time) error {
+	var batch source.Batch
+	for r := range t.generator.At(event.FromGo(now)) {
+		if batch.Count == source.DefaultBatchCount || batch.Count > 0 && batch.Changes != (r.Change != nil) {
+			if err := t.into.put(ctx, "", batch); err != nil {
+				return fmt.Errorf("send the demo's traffic: %w", err)
+			}
+			batch = source.Batch{}
+		}
+		batch.Count++
+		if r.Change != nil {
+			batch.Changes = true
+			batch.Payload = event.AppendChange(batch.Payload, r.Change)
+			continue
+		}
+		batch.Payload = event.AppendEvent(batch.Payload, r.Event)
+		if r.Event.Type == event.TypePurchase {
+			t.user = r.Event.User
+		}
+	}
+	if batch.Count == 0 {
+		return nil
+	}
+	return t.into.put(ctx, "", batch)
+}
+
+// run sends traffic as it becomes due, until ctx ends.
+func (t *traffic) run(ctx context.Context) error {
+	for {
+		if err := source.Sleep(ctx, demoStep); err != nil {
+			return nil // the demo is being stopped
+		}
+		if err := t.send(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+}
+
+// greet says where to look.
+func greet(w io.Writer, address, user string) error {
+	_, err := fmt.Fprintf(w, `
+Millrace is running, with a shop's traffic at %[1]d events a second.
+
+  Dashboard   http://%[2]s/
+
+Try it:
+  curl 'http://%[2]s/v1/users/%[3]s/recommendations?n=5&explain=true'
+  curl -X POST 'http://%[2]s/v1/events?wait=applied' -d '{"user_id":"me","item_id":"i1","event_type":"click","timestamp":'$(date +%%s)'}'
+  curl 'http://%[2]s/v1/users/me/recommendations?n=5'
+
+Ctrl-C stops it.
+`, demoRate, address, user)
+	return err
+}

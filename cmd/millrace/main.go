@@ -1,0 +1,108 @@
+// Command millrace is the whole system in one binary: the server, the
+// importers, the traffic generator and the checks. It is the only place where
+// the parts are wired together.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"runtime/pprof"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := newCommand().ExecuteContext(ctx)
+	var exit exitCode
+	switch {
+	case err == nil:
+	case errors.As(err, &exit):
+		os.Exit(int(exit))
+	default:
+		fmt.Fprintln(os.Stderr, "millrace:", err)
+		os.Exit(1)
+	}
+}
+
+// exitCode is the error of a command that has said what it had to say.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprint("exit ", int(e)) }
+
+func newCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "millrace",
+		Short:         "A real-time recommender: events in, fresh recommendations out",
+		Version:       version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	profileCPU(root)
+	root.PersistentFlags().String("log-level", "info", "debug, info, warn or error; logs go to standard error")
+	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify())
+	return root
+}
+
+// profileCPU adds --cpuprofile, which writes a profile of the whole command for
+// `go tool pprof`.
+func profileCPU(root *cobra.Command) {
+	path := root.PersistentFlags().String("cpuprofile", "", "write a CPU profile to this file")
+	var out *os.File
+	root.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
+		if *path == "" {
+			return nil
+		}
+		if out, err = os.Create(*path); err != nil {
+			return err
+		}
+		return pprof.StartCPUProfile(out)
+	}
+	root.PersistentPostRunE = func(*cobra.Command, []string) error {
+		if out == nil {
+			return nil
+		}
+		pprof.StopCPUProfile()
+		return out.Close()
+	}
+}
+
+// version is the module's version as the build recorded it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "0.1.0-dev"
+}
+
+// newLogger logs to the command's standard error at the level it was given.
+func newLogger(c *cobra.Command) (*slog.Logger, error) {
+	name, err := c.Flags().GetString("log-level")
+	if err != nil {
+		return nil, err
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(name)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: want debug, info, warn or error", name)
+	}
+	return slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: level})), nil
+}
+
+// printJSON writes a command's result as one line.
+func printJSON(w io.Writer, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode result: %w", err)
+	}
+	_, err = fmt.Fprintf(w, "%s\n", b)
+	return err
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"millrace/catalog/sqlite"
+	"millrace/catalog/sqlstore"
+	"millrace/engine/embedded"
+	"millrace/eventlog"
+	"millrace/state/pebble"
+	"millrace/view/memory"
+)
+
+// The parts of a data directory.
+const (
+	logFolder   = "log"
+	stateFolder = "state"
+	catalogFile = "catalog.db"
+)
+
+// node is the embedded system: the parts of one data directory, wired.
+type node struct {
+	log      *eventlog.Log
+	appender *eventlog.Appender
+	state    *pebble.Backend
+	views    *memory.Store
+	catalog  *sqlstore.Store
+	engine   *embedded.Engine
+	logger   *slog.Logger
+}
+
+// openNode opens a data directory, recovers, and installs the configuration
+// if it is another than the last one in the log.
+func openNode(ctx context.Context, c config, logger *slog.Logger) (*node, error) {
+	if err := os.MkdirAll(c.Data, 0o755); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	n := &node{logger: logger}
+	if err := n.open(ctx, c); err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	return n, nil
+}
+
+func (n *node) open(ctx context.Context, c config) (err error) {
+	n.log, err = eventlog.Open(filepath.Join(c.Data, logFolder), eventlog.Options{Logger: n.logger})
+	if err != nil {
+		return err
+	}
+	if n.state, err = pebble.Open(filepath.Join(c.Data, stateFolder), pebble.Options{Logger: n.logger}); err != nil {
+		return err
+	}
+	if n.catalog, err = sqlite.Open(ctx, filepath.Join(c.Data, catalogFile)); err != nil {
+		return err
+	}
+	n.views = memory.New()
+	n.engine, err = embedded.Open(embedded.Options{
+		Build: buildProgram, Shards: c.Shards, Log: n.log, State: n.state, Views: n.views, Catalog: n.catalog,
+		Duplicates: duplicates(), CheckpointInterval: c.CheckpointInterval, Logger: n.logger,
+	})
+	if err != nil {
+		return err
+	}
+	n.appender = eventlog.NewAppender(n.log, eventlog.AppenderOptions{
+		MaxBlockEvents:  c.Ingest.MaxBlockEvents,
+		MaxQueuedEvents: c.Ingest.MaxQueuedEvents,
+		MaxQueuedBytes:  c.Ingest.MaxQueuedMiB << 20,
+		Deliver:         n.engine.Deliver,
+	})
+	if err := n.configure(ctx, c); err != nil {
+		return err
+	}
+	return n.resumeRedactions(ctx)
+}
+
+// configure appends the configuration to the log if it differs from the last.
+func (n *node) configure(ctx context.Context, c config) error {
+	record, err := programConfig(c)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(record, n.engine.Config()) {
+		return nil
+	}
+	ticket, err := n.appender.Submit(eventlog.Batch{Kind: eventlog.Config, Payload: record, Count: 1})
+	if err != nil {
+		return fmt.Errorf("install configuration: %w", err)
+	}
+	if err := ticket.Err(); err != nil {
+		return fmt.Errorf("install configuration: %w", err)
+	}
+	if err := n.engine.Wait(ctx, ticket.Block()); err != nil {
+		return fmt.Errorf("install configuration: %w", err)
+	}
+	n.logger.Info("configuration installed", "block", ticket.Block())
+	return nil
+}
+
+// resumeRedactions finishes the removal of deleted users from the log that a
+// crash interrupted.
+func (n *node) resumeRedactions(ctx context.Context) error {
+	pending, err := eventlog.PendingRedactions(n.log)
+	if err != nil {
+		return err
+	}
+	for _, r := range pending {
+		if err := n.Redact(ctx, r.User, r.Block); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Redact removes a deleted user from the stored events, the dead letters and
+// the stored state, and returns when nothing of it can be recovered. A
+// checkpoint that has the deletion comes first: recovery from an older one
+// would replay events that no longer bear the user's name over a state that
+// does.
+func (n *node) Redact(ctx context.Context, user string, deletion uint64) error {
+	ctx = context.WithoutCancel(ctx) // a client that goes away does not stop it half way
+	if err := n.engine.Checkpoint(ctx, deletion); err != nil {
+		return fmt.Errorf("redact: %w", err)
+	}
+	if err := n.log.PurgeDeadLetters(user); err != nil {
+		return err
+	}
+	if err := eventlog.Redact(n.log, user, deletion); err != nil {
+		return err
+	}
+	if err := n.state.Compact(); err != nil {
+		return fmt.Errorf("redact: %w", err)
+	}
+	n.logger.Info("a deleted user's events were redacted", "block", deletion)
+	return nil
+}
+
+// close stops the parts in the order of the flow, so that what was
+// acknowledged is applied and checkpointed.
+func (n *node) close() error {
+	var errs []error
+	began := time.Now()
+	if n.appender != nil {
+		errs = append(errs, n.appender.Close())
+	}
+	if n.engine != nil {
+		errs = append(errs, n.engine.Close())
+	}
+	if n.views != nil {
+		errs = append(errs, n.views.Close())
+	}
+	if n.catalog != nil {
+		errs = append(errs, n.catalog.Close())
+	}
+	if n.state != nil {
+		errs = append(errs, n.state.Close())
+	}
+	if n.log != nil {
+		errs = append(errs, n.log.Close())
+	}
+	n.logger.Debug("closed", "took", time.Since(began))
+	return errors.Join(errs...)
+}

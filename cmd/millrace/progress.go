@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/schollz/progressbar/v3"
+
+	"millrace/source"
+)
+
+// progress shows how far an import has got: a bar with rate and time left on
+// a terminal, a line now and then elsewhere.
+type progress struct {
+	out     io.Writer
+	bar     *progressbar.ProgressBar // nil if out is no terminal
+	readers []source.Reader
+	current int
+	before  int64 // size of the inputs that are done
+	began   time.Time
+	shown   time.Time
+	records int
+}
+
+const (
+	barEvery  = 100 * time.Millisecond
+	lineEvery = 5 * time.Second
+)
+
+func newProgress(out io.Writer, readers []source.Reader) *progress {
+	p := &progress{out: out, readers: readers, began: time.Now(), shown: time.Now()}
+	file, ok := out.(*os.File)
+	if !ok || !isatty.IsTerminal(file.Fd()) {
+		return p
+	}
+	total := int64(0)
+	for _, r := range readers {
+		if r.Total() == 0 {
+			total = -1
+			break
+		}
+		total += r.Total()
+	}
+	p.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(out), progressbar.OptionSetPredictTime(true),
+		progressbar.OptionFullWidth(), progressbar.OptionThrottle(barEvery), progressbar.OptionClearOnFinish())
+	return p
+}
+
+// reading says which of the inputs is being read now.
+func (p *progress) reading(i int) {
+	if i > 0 {
+		p.before += p.readers[i-1].Total()
+	}
+	p.current = i
+}
+
+// at is called with the number of records sent so far.
+func (p *progress) at(records int) {
+	p.records = records
+	every := lineEvery
+	if p.bar != nil {
+		every = barEvery
+	}
+	if time.Since(p.shown) < every {
+		return
+	}
+	p.shown = time.Now()
+	rate := float64(records) / time.Since(p.began).Seconds()
+	if p.bar == nil {
+		fmt.Fprintf(p.out, "%d records, %.0f/s\n", records, rate)
+		return
+	}
+	p.bar.Describe(fmt.Sprintf("%d records, %.0f/s", records, rate))
+	_ = p.bar.Set64(p.before + p.readers[p.current].Done())
+}
+
+func (p *progress) finish() {
+	if p.bar != nil {
+		_ = p.bar.Finish()
+	}
+}
+
+// measure fills in what the run took.
+func (r *replayResult) measure(elapsed time.Duration) {
+	r.ElapsedS = elapsed.Seconds()
+	cpu, rss := usage()
+	if r.Events > 0 {
+		r.EventsPerS = float64(r.Events) / r.ElapsedS
+		r.CPUSPerM = cpu.Seconds() / float64(r.Events) * 1e6
+	}
+	r.RSSPeakMB = rss
+}
+
+// usage is the CPU time of this process so far and its peak memory in MB.
+func usage() (cpu time.Duration, rssPeakMB float64) {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0, 0
+	}
+	peak := float64(u.Maxrss) / 1024 // kilobytes on Linux
+	if runtime.GOOS == "darwin" {
+		peak /= 1024 // bytes on macOS
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), peak
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"millrace/event"
+	"millrace/event/wire"
+	"millrace/source"
+)
+
+// errServer is the error of a server that refused what was sent to it.
+var errServer = errors.New("the server refused the request")
+
+const (
+	// remoteRetries is how often a request is sent again while the server is
+	// overloaded or away; the events carry ids or a position, so a repeat is
+	// not counted twice.
+	remoteRetries = 60
+	// remoteTimeout bounds one request.
+	remoteTimeout = time.Minute
+)
+
+// remote imports into a running server, over its HTTP API.
+type remote struct {
+	base     string
+	key      string
+	client   *http.Client
+	repeats  int
+	rejected int
+	letters  bytes.Buffer
+}
+
+func newRemote(base, key string) *remote {
+	if !strings.Contains(base, "://") {
+		base = "http://" + base
+	}
+	return &remote{base: strings.TrimRight(base, "/"), key: key, client: &http.Client{Timeout: remoteTimeout}}
+}
+
+func (r *remote) position(ctx context.Context, name string) (uint64, error) {
+	var answer struct {
+		Next uint64 `json:"next"`
+	}
+	status, err := r.do(ctx, http.MethodGet, "/v1/sources/"+url.PathEscape(name), nil, &answer)
+	if status == http.StatusNotFound {
+		return 0, nil
+	}
+	return answer.Next, err
+}
+
+func (r *remote) put(ctx context.Context, name string, b source.Batch) error {
+	if b.Changes {
+		return r.putChanges(ctx, b)
+	}
+	body, err := eventLines(b)
+	if err != nil {
+		return err
+	}
+	path := "/v1/events"
+	if name != "" {
+		path += "?source=" + url.QueryEscape(name) + "&position=" + strconv.FormatUint(b.Row, 10)
+	}
+	return r.post(ctx, path, body)
+}
+
+// eventLines are a batch's events as JSON Lines.
+func eventLines(b source.Batch) ([]byte, error) {
+	var body []byte
+	in := wire.NewReader(b.Payload)
+	var e event.Event
+	var names event.Names
+	for range b.Count {
+		event.ReadEvent(in, &e, &names)
+		if in.Err() != nil {
+			return nil, in.Err()
+		}
+		body = append(event.AppendJSON(body, &e), '\n')
+	}
+	return body, nil
+}
+
+// putChanges sends the catalogue's items and users.
+func (r *remote) putChanges(ctx context.Context, b source.Batch) error {
+	var items, users []byte
+	in := wire.NewReader(b.Payload)
+	for range b.Count {
+		c := event.ReadChange(in)
+		if in.Err() != nil {
+			return in.Err()
+		}
+		var line []byte
+		var err error
+		switch {
+		case c.Item != nil:
+			if line, err = json.Marshal(c.Item.JSON()); err == nil {
+				items = append(append(items, line...), '\n')
+			}
+		case c.User != nil:
+			if line, err = json.Marshal(c.User.JSON()); err == nil {
+				users = append(append(users, line...), '\n')
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for path, body := range map[string][]byte{"/v1/items": items, "/v1/users": users} {
+		if len(body) == 0 {
+			continue
+		}
+		if err := r.post(ctx, path, body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// post sends lines and counts what the server says of them.
+func (r *remote) post(ctx context.Context, path string, body []byte) error {
+	var answer struct {
+		Duplicates int               `json:"duplicates"`
+		Errors     []json.RawMessage `json:"errors"`
+	}
+	if _, err := r.do(ctx, http.MethodPost, path, body, &answer); err != nil {
+		return err
+	}
+	r.repeats += answer.Duplicates
+	r.rejected += len(answer.Errors)
+	return nil
+}
+
+// reject sends a bad input as it is: the server counts it and keeps it as a
+// dead letter.
+func (r *remote) reject(ctx context.Context, bad *source.Bad) error {
+	_, err := r.do(ctx, http.MethodPost, "/v1/events", bad.Raw, nil)
+	if errors.Is(err, errServer) {
+		return nil
+	}
+	return err
+}
+
+func (r *remote) flush(context.Context) (duplicates, rejected int, err error) {
+	return r.repeats, r.rejected, nil
+}
+
+func (r *remote) close() error {
+	r.client.CloseIdleConnections()
+	return nil
+}
+
+// do sends a request, again while the server is overloaded or away.
+func (r *remote) do(ctx context.Context, method, path string, body []byte, answer any) (int, error) {
+	for try := 0; ; try++ {
+		status, err := r.once(ctx, method, path, body, answer)
+		again := status == 0 || status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
+		if err == nil || !again || try == remoteRetries {
+			return status, err
+		}
+		if err := source.Sleep(ctx, time.Duration(min(try+1, 10))*100*time.Millisecond); err != nil {
+			return status, err
+		}
+	}
+}
+
+func (r *remote) once(ctx context.Context, method, path string, body []byte, answer any) (int, error) {
+	request, err := http.NewRequestWithContext(ctx, method, r.base+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	request.Header.Set("Content-Type", "application/x-ndjson")
+	if r.key != "" {
+		request.Header.Set("X-API-Key", r.key)
+	}
+	response, err := r.client.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(response.Body, 32<<20))
+	if err != nil {
+		return 0, err
+	}
+	if response.StatusCode/100 != 2 {
+		return response.StatusCode, fmt.Errorf("%s %s: %w: %s: %.300s", method, path, errServer, response.Status, b)
+	}
+	if answer == nil {
+		return response.StatusCode, nil
+	}
+	return response.StatusCode, json.Unmarshal(b, answer)
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"millrace/engine/embedded"
+	"millrace/recommend/rank"
+	"millrace/serve"
+	"millrace/serve/dashboard"
+	"millrace/serve/guard"
+	"millrace/serve/meter"
+)
+
+func newServe() *cobra.Command {
+	var path, data, listen string
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the whole system: event log, operators, HTTP API, dashboard",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(path)
+			if err != nil {
+				return err
+			}
+			if c.Flags().Changed("data") {
+				cfg.Data = data
+			}
+			if c.Flags().Changed("listen") {
+				cfg.Listen = listen
+			}
+			logger, err := newLogger(c)
+			if err != nil {
+				return err
+			}
+			return runServer(c.Context(), cfg, logger, func(address string) error {
+				logger.Info("ready", "address", "http://"+address, "data", cfg.Data)
+				return nil
+			})
+		},
+	}
+	d := defaultConfig()
+	c.Flags().StringVar(&path, "config", "", "configuration file (YAML)")
+	c.Flags().StringVar(&data, "data", d.Data, "data directory")
+	c.Flags().StringVar(&listen, "listen", d.Listen, "HOST:PORT; other than loopback needs keys in the configuration")
+	return c
+}
+
+// runServer serves until ctx ends; ready is called once requests are answered.
+func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(address string) error) (err error) {
+	keys, err := guard.NewKeys(cfg.Keys)
+	if err != nil {
+		return err
+	}
+	if err := guard.CheckListen(cfg.Listen, keys); err != nil { // before anything is opened
+		return err
+	}
+	n, err := openNode(ctx, cfg, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.close()) }()
+	registry := prometheus.NewRegistry()
+	parts := n.apiParts(rank.New(n.engine.Index(), nil))
+	parts.Meter = meter.New(registry, time.Now)
+	n.engine.Observe(func(b embedded.BlockStats) { parts.Meter.Block(b.Events, b.Apply, b.Latency) })
+	server, err := serve.New(serve.Options{
+		Parts: parts, Listen: cfg.Listen, Keys: cfg.Keys, Dashboard: dashboard.Handler(), Registry: registry, Logger: logger,
+	})
+	if err != nil {
+		return err
+	}
+	if err := server.Listen(); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve() }()
+	if err := ready(server.Addr()); err != nil {
+		return errors.Join(err, shutdown(server, done))
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		logger.Info("stopping")
+		return shutdown(server, done)
+	}
+}
+
+func shutdown(server *serve.Server, done <-chan error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	return <-done
+}

@@ -1,0 +1,294 @@
+package rank
+
+import (
+	"math"
+	"slices"
+
+	"millrace/event"
+	"millrace/recommend/activity"
+	"millrace/recommend/decay"
+	"millrace/recommend/heat"
+	"millrace/recommend/profile"
+	"millrace/view"
+)
+
+const (
+	// recentItems is how many of the user's latest items candidates come from.
+	recentItems = 10
+	// sequenceItems is how many of them are looked up for what follows.
+	sequenceItems = 3
+	// rowItems is how much of each row of neighbours or followers is read.
+	rowItems = 60
+	// interestCategories is how many of the user's top categories are looked up.
+	interestCategories = 5
+	// newItems is how many new items each place adds.
+	newItems = 20
+)
+
+// gathering is one request's scratch: the candidates and what is known of
+// whoever asks. It is reused, so that a request allocates little.
+type gathering struct {
+	catalogue  Catalogue
+	views      view.Reader
+	streamTime event.Time
+	request    Request
+
+	activity *activity.View // nil for an unknown user or a session
+	profile  *profile.View  // nil likewise
+	cohorts  []string
+	recent   []recentItem // newest first
+	byItem   map[string]int32
+	list     []candidate
+	ranked   []scored
+}
+
+// recentItem is one of the latest items, and how it was come by.
+type recentItem struct {
+	item string
+	kind string // the event type, "" for a session's
+	time event.Time
+}
+
+// candidate is an item with its strength in each source.
+type candidate struct {
+	item    string
+	info    *event.Item
+	dropped bool // seen, hidden, unknown or of another category; it stays so
+	parts   [sources]float64
+	// because is the recent item that contributed most, by index; -1 if none.
+	because       int
+	becauseWeight float64
+	// category is the one through which it came by interest or as new.
+	category string
+	time     event.Time // of the last event where it is trending
+}
+
+// scored is a candidate with its place in the list.
+type scored struct {
+	item  string
+	score float64
+	index int32
+	isNew bool // it is there only because it is new
+}
+
+func (g *gathering) begin(c Catalogue, s view.Reader, streamTime event.Time, q Request) {
+	g.catalogue, g.views, g.streamTime, g.request = c, s, streamTime, q
+	clear(g.byItem)
+	clear(g.list)
+	g.list, g.recent, g.cohorts, g.ranked = g.list[:0], g.recent[:0], g.cohorts[:0], g.ranked[:0]
+	g.activity, g.profile = nil, nil
+	if q.User == "" {
+		for _, item := range slices.Backward(q.Session) {
+			if len(g.recent) < recentItems && !slices.ContainsFunc(g.recent, func(r recentItem) bool { return r.item == item }) {
+				g.recent = append(g.recent, recentItem{item: item})
+			}
+		}
+		return
+	}
+	g.activity, _ = view.Get[*activity.View](s, activity.ViewName, q.User)
+	g.profile, _ = view.Get[*profile.View](s, profile.ViewName, q.User)
+	if u := c.User(q.User); u != nil {
+		g.cohorts = append(g.cohorts, heat.CohortScopes(u)...)
+	}
+	if g.activity == nil {
+		return
+	}
+	for _, r := range g.activity.Recent {
+		if len(g.recent) == recentItems {
+			break
+		}
+		if !slices.ContainsFunc(g.recent, func(o recentItem) bool { return o.item == r.Item }) {
+			g.recent = append(g.recent, recentItem{item: r.Item, kind: r.Type, time: r.Time})
+		}
+	}
+}
+
+// gather collects candidates from every source, at least need of them if the
+// catalogue has that many.
+func (g *gathering) gather(need int) {
+	g.fromRows(fromNeighbors, recentItems)
+	g.fromRows(fromSequence, sequenceItems)
+	g.fromInterests()
+	for i, scope := range g.cohorts {
+		g.fromTrending(fromCohort, scope, heat.Week, 1/float64(1+i))
+	}
+	scope := heat.ScopeAll
+	if g.request.Category != "" {
+		scope = heat.CategoryScope(g.request.Category)
+	}
+	g.fromTrending(fromTrending, scope, heat.Day, 1)
+	g.fromTrending(fromTrending, scope, heat.Week, 1)
+	g.fromNew(g.request.Category, newItems)
+	if !g.request.ExcludeSeen {
+		for k, r := range g.recent {
+			if c := g.candidate(r.item); c != nil {
+				c.parts[fromOwn] = 1 / float64(k+1)
+				c.strengthen(k, c.parts[fromOwn])
+			}
+		}
+	}
+	if g.kept() < need { // fill up from ever further away
+		g.fromTrending(fromTrending, scope, heat.Month, 0.01)
+		g.fromNew(g.request.Category, need)
+	}
+}
+
+// candidate is the item's place in the list, made if it is new; nil if the
+// catalogue does not know it.
+func (g *gathering) candidate(item string) *candidate {
+	i, ok := g.byItem[item]
+	if !ok {
+		i = int32(len(g.list))
+		info := g.catalogue.Item(item)
+		g.list = append(g.list, candidate{item: item, info: info, because: -1, dropped: !g.allowed(info) || g.seen(item)})
+		g.byItem[item] = i
+	}
+	if c := &g.list[i]; !c.dropped {
+		return c
+	}
+	return nil
+}
+
+// allowed applies the rules that need nothing but the item.
+func (g *gathering) allowed(info *event.Item) bool {
+	return info != nil && !info.Hidden &&
+		(g.request.Category == "" || slices.Contains(info.Categories, g.request.Category))
+}
+
+// seen reports whether the item is to be left out because it was had before.
+func (g *gathering) seen(item string) bool {
+	return g.request.ExcludeSeen &&
+		(g.activity != nil && g.activity.Seen.Has(item) || slices.Contains(g.request.Session, item))
+}
+
+// strengthen remembers the recent item that speaks most for the candidate.
+func (c *candidate) strengthen(recent int, weight float64) {
+	if weight > c.becauseWeight {
+		c.because, c.becauseWeight = recent, weight
+	}
+}
+
+// fromRows adds what the rows of the recent items name; newer items count more.
+func (g *gathering) fromRows(from source, most int) {
+	for k, r := range g.recent[:min(most, len(g.recent))] {
+		decay := 1 / float64(k+1)
+		g.eachRow(from, r.item, rowItems, func(item string, share float64) {
+			if c := g.candidate(item); c != nil {
+				w := decay * share
+				c.parts[from] += w
+				c.strengthen(k, w)
+			}
+		})
+	}
+}
+
+// fromInterests adds what is hot in the user's top categories.
+func (g *gathering) fromInterests() {
+	if g.profile == nil {
+		return
+	}
+	for i, interest := range g.profile.Top {
+		if i == interestCategories || interest.Score <= 0 {
+			break
+		}
+		scope := heat.CategoryScope(interest.Category)
+		g.eachTrending(scope, heat.Week, func(strength float64, item string, t event.Time) {
+			c := g.candidate(item)
+			if c == nil {
+				return
+			}
+			c.parts[fromInterests] += strength * interest.Score
+			if c.category == "" {
+				c.category, c.time = interest.Category, t
+			}
+		})
+		if i == 0 {
+			g.fromNew(interest.Category, newItems/2)
+		}
+	}
+}
+
+func (g *gathering) fromTrending(from source, scope string, halfLife decay.HalfLife, weight float64) {
+	g.eachTrending(scope, halfLife, func(strength float64, item string, t event.Time) {
+		if c := g.candidate(item); c != nil {
+			c.parts[from] += strength * weight
+			c.time = max(c.time, t)
+		}
+	})
+}
+
+// eachTrending calls fn for a scope's list with strengths from 1 down.
+func (g *gathering) eachTrending(scope string, halfLife decay.HalfLife, fn func(strength float64, item string, t event.Time)) {
+	list, ok := view.Get[*heat.Trending](g.views, heat.TrendingView, heat.TrendingKey(scope, halfLife))
+	if !ok || len(list.Items) == 0 {
+		return
+	}
+	top := list.Items[0].Heat.At(halfLife, g.streamTime)
+	for i := range list.Items {
+		e := &list.Items[i]
+		strength := 0.0
+		if top > 0 {
+			strength = e.Heat.At(halfLife, g.streamTime) / top
+		}
+		if math.IsNaN(strength) || strength <= 0 {
+			strength = math.SmallestNonzeroFloat32 // so cold that only the order is left
+		}
+		fn(strength, e.Item, e.Time)
+	}
+}
+
+// fromNew adds the newest items of a category, or of all.
+func (g *gathering) fromNew(category string, n int) {
+	for i, item := range g.catalogue.Newest(category, n) {
+		c := g.candidate(item.ID)
+		if c == nil {
+			continue
+		}
+		c.parts[fromNew] = max(c.parts[fromNew], 1/float64(i+1))
+		if c.category == "" {
+			c.category = category
+		}
+	}
+}
+
+func (g *gathering) kept() int {
+	n := 0
+	for i := range g.list {
+		if !g.list[i].dropped {
+			n++
+		}
+	}
+	return n
+}
+
+// blend scores the candidates: each source scaled to its strongest, weighted,
+// summed.
+func (g *gathering) blend(w Weights) []scored {
+	weights := w.list()
+	var scale [sources]float64
+	for i := range g.list {
+		if c := &g.list[i]; !c.dropped {
+			for s, v := range c.parts {
+				scale[s] = max(scale[s], v)
+			}
+		}
+	}
+	for s := range scale {
+		if scale[s] > 0 {
+			scale[s] = weights[s] / scale[s]
+		}
+	}
+	for i := range g.list {
+		c := &g.list[i]
+		if c.dropped {
+			continue
+		}
+		score := 0.0
+		for s := range c.parts {
+			c.parts[s] = float64(c.parts[s] * scale[s])
+			score += c.parts[s]
+		}
+		g.ranked = append(g.ranked, scored{item: c.item, score: score, index: int32(i), isNew: score == c.parts[fromNew]})
+	}
+	return g.ranked
+}

@@ -1,0 +1,97 @@
+package rank
+
+import (
+	"cmp"
+	"fmt"
+
+	"millrace/event"
+)
+
+// verbs say what a user did with an item.
+var verbs = map[string]string{
+	event.TypeView:     "viewed",
+	event.TypeClick:    "clicked",
+	event.TypeLike:     "liked",
+	event.TypeCart:     "put in your cart",
+	event.TypePurchase: "bought",
+	event.TypeRating:   "rated",
+}
+
+// present makes a recommendation of a candidate.
+func (g *gathering) present(s *scored, w Weights) Recommendation {
+	c := &g.list[s.index]
+	lead := c.lead()
+	r := Recommendation{
+		Item: c.item, Title: c.info.Title, Score: s.score,
+		Source: sourceNames[lead], Reason: g.reason(c, lead), Time: g.time(c, lead),
+	}
+	if g.request.Explain {
+		r.Explain = map[string]float64{}
+		for i, v := range c.parts {
+			if v != 0 {
+				r.Explain[sourceNames[i]] = v
+			}
+		}
+	}
+	return r
+}
+
+// lead is the source that contributed most.
+func (c *candidate) lead() source {
+	best := fromNeighbors
+	for s := range sources {
+		if c.parts[s] > c.parts[best] {
+			best = s
+		}
+	}
+	return best
+}
+
+// reason says in words why a candidate is in the list.
+func (g *gathering) reason(c *candidate, lead source) string {
+	switch lead {
+	case fromNeighbors, fromSequence, fromOwn:
+		if c.because < 0 {
+			break
+		}
+		r := g.recent[c.because]
+		if lead == fromOwn {
+			return "you " + cmp.Or(verbs[r.kind], "looked at") + " it before"
+		}
+		return "because you " + cmp.Or(verbs[r.kind], "looked at") + " " + g.title(r.item)
+	case fromInterests:
+		return fmt.Sprintf("popular in %s, which you like", c.category)
+	case fromCohort:
+		return "popular with people like you"
+	case fromNew:
+		if c.category != "" {
+			return "new in " + c.category
+		}
+		return "new"
+	}
+	if g.request.Category != "" {
+		return "trending in " + g.request.Category
+	}
+	return "trending now"
+}
+
+func (g *gathering) title(item string) string {
+	if info := g.catalogue.Item(item); info != nil && info.Title != "" {
+		return info.Title
+	}
+	return item
+}
+
+// time is the event time of what the reason is based on.
+func (g *gathering) time(c *candidate, lead source) event.Time {
+	switch lead {
+	case fromNeighbors, fromSequence, fromOwn:
+		if c.because >= 0 && g.recent[c.because].time != 0 {
+			return g.recent[c.because].time
+		}
+		return g.streamTime
+	case fromNew:
+		return c.info.Created
+	}
+	return c.time
+}
