@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,6 +18,8 @@ import (
 	"millrace/event"
 	"millrace/operator"
 	"millrace/recommend/activity"
+	"millrace/recommend/decay"
+	"millrace/recommend/heat"
 	"millrace/recommend/profile"
 	"millrace/recommend/session"
 	"millrace/recommend/tally"
@@ -31,6 +35,9 @@ import (
 //	                catalog, letters, redact, rank; without arguments nothing
 //	                fails any more
 //	habits USER     puts a profile, activity and sessions of a user into the views
+//	lists           the input is lines "VIEW KEY: ITEM=SCORE ...": the view is
+//	                neighbors, with scores, or trending, with the heat that it
+//	                had on 2000-12-24T22:12:40Z
 //	stored          the events that were stored
 //	forgotten       whose events were redacted and whose dead letters purged
 //
@@ -71,6 +78,9 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return ""
 	case "habits":
 		s.world.Publish(habits(d.CmdArgs[0].Key)...)
+		return ""
+	case "lists":
+		s.world.Publish(lists(t, d)...)
 		return ""
 	case "stored":
 		var b strings.Builder
@@ -206,4 +216,51 @@ func habits(user string) []operator.ViewWrite {
 			ClosedSessions: 2, ClosedLength: 6 * event.Minute,
 		}},
 	}
+}
+
+// row is what the view of neighbours holds.
+type row struct {
+	items  []string
+	scores []float64
+}
+
+func (r *row) Len() int                                { return len(r.items) }
+func (r *row) Item(i int) string                       { return r.items[i] }
+func (r *row) Score(i int) float64                     { return r.scores[i] }
+func (r *row) AppendBinary(dst []byte) ([]byte, error) { return dst, nil }
+
+// lists are view values of neighbours and trending items.
+func lists(t *testing.T, d *datadriven.TestData) []operator.ViewWrite {
+	var writes []operator.ViewWrite
+	for line := range strings.Lines(d.Input) {
+		name, items, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		view, key, _ := strings.Cut(name, " ")
+		w := operator.ViewWrite{View: view, Key: key}
+		neighbors, hot := &row{}, &heat.Trending{}
+		for _, field := range strings.Fields(items) {
+			item, number, _ := strings.Cut(field, "=")
+			score, err := strconv.ParseFloat(number, 64)
+			switch {
+			case err != nil:
+				t.Fatalf("%s: %v", d.Pos, err)
+			case view == "neighbors":
+				neighbors.items, neighbors.scores = append(neighbors.items, item), append(neighbors.scores, score)
+				w.Value = neighbors
+			case view == heat.TrendingView:
+				hot.Items = append(hot.Items, heat.Hot{Item: item, Heat: warmth(key, score)})
+				w.Value = hot
+			}
+		}
+		writes = append(writes, w)
+	}
+	return writes
+}
+
+// warmth is a heat as of 2000-12-24T22:12:40Z, at the half-life of the key.
+func warmth(key string, heatThen float64) decay.Value {
+	list, names := heat.HalfLives()
+	_, name, _ := strings.Cut(key, "|")
+	var sum decay.Sum
+	sum.Add(list[slices.Index(names, name)].Amount(977_695_960_000, uint32(heatThen*1000)))
+	return sum.Value()
 }

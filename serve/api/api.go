@@ -122,6 +122,9 @@ func (a *API) routes() {
 	register(a, operation("postBatchRecommendations", http.MethodPost, "/v1/recommendations:batch", "recommendations",
 		"Recommendations for many users"), a.batchRecommendations)
 
+	register(a, operation("getItemNeighbors", http.MethodGet, "/v1/items/{id}/neighbors", "recommendations",
+		"What goes with an item"), a.neighbors)
+	register(a, operation("getTrending", http.MethodGet, "/v1/trending", "recommendations", "What is popular"), a.trending)
 	register(a, operation("getUserProfile", http.MethodGet, "/v1/users/{id}/profile", "recommendations",
 		"What is known of a user's taste and habits"), a.userProfile)
 

@@ -21,17 +21,17 @@ import (
 var (
 	// ErrTooLarge is the error of a body that is longer than the limit, as it
 	// was sent or once it is decompressed.
-	ErrTooLarge = errors.New("intake: request body is too large")
+	ErrTooLarge = errors.New("request body is too large")
 	// ErrBusy is the error of a body for which there is no room beside the
 	// ones that are being worked on.
-	ErrBusy = errors.New("intake: too many bytes of requests in flight")
+	ErrBusy = errors.New("too many bytes of requests in flight")
 	// ErrEncoding is the error of a Content-Encoding that is not understood.
-	ErrEncoding = errors.New("intake: unknown content encoding")
+	ErrEncoding = errors.New("unknown content encoding")
 	// ErrBroken is the error of a body that ended early or is not what its
 	// headers say: broken gzip, broken chunks, a client that went away.
-	ErrBroken = errors.New("intake: request body can not be read")
+	ErrBroken = errors.New("request body can not be read")
 	// ErrSlow is the error of a body that did not arrive in time.
-	ErrSlow = errors.New("intake: request body did not arrive in time")
+	ErrSlow = errors.New("request body did not arrive in time")
 )
 
 // The sizes of buffers: each four times the one before, and the last one the
@@ -55,7 +55,7 @@ type Intake struct {
 // budget bytes of buffers for all that have not been released.
 func New(limit int, budget int64) *Intake {
 	in := &Intake{limit: limit, budget: budget}
-	for size := smallest; size <= limit; size *= growth {
+	for size := smallest; size < limit; size *= growth {
 		in.sizes = append(in.sizes, size)
 	}
 	in.sizes = append(in.sizes, limit+1)

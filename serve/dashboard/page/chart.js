@@ -68,7 +68,7 @@ export function lines(node, { names, seconds, least, label }) {
     empty: [[], ...names.map(() => [])],
     make: (colour) => ({
       legend,
-      padding: [8, 8, 0, 0],
+      padding: [8, 24, 0, 0],
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
       scales: {
         x: { time: true, range: (_, __, max) => [(max ?? Date.now() / 1000) - seconds, max ?? Date.now() / 1000] },
@@ -91,9 +91,10 @@ export function lines(node, { names, seconds, least, label }) {
 
 /**
  * bars is a chart of one value each, with a name under some of them. show
- * takes [[0, 1, ...], values], naming is asked for the name of a place.
+ * takes [[0, 1, ...], values], naming is asked for the name of a place. steps
+ * are the distances that the lines across may have, any if they are left out.
  */
-export function bars(node, { name, least, label, naming }) {
+export function bars(node, { name, least, label, naming, steps }) {
   return new Chart(node, {
     empty: [[], []],
     make: (colour) => ({
@@ -110,7 +111,7 @@ export function bars(node, { name, least, label, naming }) {
       }],
       axes: [
         axis(colour, { size: 22, grid: { show: false }, space: 60, incrs: [1, 2, 5, 10, 20, 50], values: (_, ticks) => ticks.map(naming) }),
-        axis(colour, { size: 62, space: 36, values: (_, ticks) => ticks.map(label) }),
+        axis(colour, { size: 62, space: 36, incrs: steps, values: (_, ticks) => ticks.map(label) }),
       ],
     }),
   });

@@ -12,7 +12,8 @@ const ROWS = 8;
 let shown = [];
 const naming = (i) => (Number.isInteger(i) && shown[i] ? `#${count(shown[i].block)}` : "");
 const durations = bars(byId("chart-duration"), { name: "events", least: 5, label: (ms) => (ms >= 1000 ? `${ms / 1000} s` : `${ms} ms`), naming });
-const sizes = bars(byId("chart-size"), { name: "p99", least: 1024, label: bytes, naming });
+const binary = Array.from({ length: 41 }, (_, power) => 2 ** power);
+const sizes = bars(byId("chart-size"), { name: "p99", least: 1024, label: bytes, naming, steps: binary });
 
 function row() {
   return el("tr", {}, ...["", "", "number", "number", "number", "number"].map((kind) => el("td", { className: kind })));

@@ -103,7 +103,7 @@ export function showRecent(items, asOf, old) {
     const isNew = old !== undefined && !old.has(node.dataset.key);
     mark(node, isNew ? "new" : "", "new");
     const reason = node.querySelector(".reason");
-    const rating = r.value === undefined ? "" : ` ${r.value}`;
+    const rating = r.event_type === "rating" && r.value !== undefined ? ` ${r.value}` : "";
     setText(reason, r.event_type ? `${did(r.event_type)}${rating} · ${before(r.time, asOf)}` : "looked at in this visit");
     if (r.time) reason.title = `${dateTime(r.time)} UTC`;
   }));

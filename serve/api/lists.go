@@ -1,0 +1,168 @@
+package api
+
+import (
+	"context"
+	"math"
+	"slices"
+
+	"millrace/event"
+	"millrace/recommend/decay"
+	"millrace/recommend/heat"
+	"millrace/serve/problem"
+	"millrace/view"
+)
+
+// TrendingInput is the request of GET /v1/trending.
+type TrendingInput struct {
+	N        int    `query:"n" minimum:"1" maximum:"1000" default:"10" doc:"How many at most." example:"20"`
+	Category string `query:"category" doc:"Only items of this category." example:"Drama"`
+	Cohort   string `query:"cohort" doc:"What is popular with these people: an age band, a gender, or both, as of their events. Not together with category." example:"age:25-34/gender:f"`
+	HalfLife string `query:"half_life" enum:"1h,1d,7d,30d" default:"7d" doc:"The time after which an event counts half." example:"1d"`
+}
+
+// TrendingOutput is the answer of GET /v1/trending.
+type TrendingOutput struct {
+	Body struct {
+		AsOf  *string   `json:"as_of" format:"date-time" doc:"Stream time of the state that was read; null before the first event."`
+		Items []HotItem `json:"items" doc:"Hottest first."`
+	}
+}
+
+// HotItem is an item that is popular.
+type HotItem struct {
+	ItemID string  `json:"item_id"`
+	Title  string  `json:"title"`
+	Heat   float64 `json:"heat" doc:"The sum of the weights of the item's events, each halved with every half-life that has passed since, as of as_of."`
+}
+
+func (a *API) trending(_ context.Context, in *TrendingInput) (*TrendingOutput, error) {
+	scope, err := in.scope()
+	if err != nil {
+		return nil, err
+	}
+	s := a.parts.Views.Snapshot()
+	defer s.Close()
+	out := &TrendingOutput{}
+	out.Body.AsOf, out.Body.Items = asOf(s), []HotItem{}
+	half := halfLife(in.HalfLife)
+	list, ok := lookup[*heat.Trending](s, heat.TrendingView, heat.TrendingKey(scope, half))
+	if !ok {
+		return out, nil
+	}
+	for i := range list.Items {
+		if len(out.Body.Items) == in.N {
+			break
+		}
+		hot := &list.Items[i]
+		if item := a.shown(hot.Item, in.Category); item != nil {
+			out.Body.Items = append(out.Body.Items, HotItem{item.ID, item.Title, rounded(hot.Heat.At(half, s.StreamTime()))})
+		}
+	}
+	return out, nil
+}
+
+// rounded is a heat to six places: more of it is noise.
+func rounded(heat float64) float64 { return math.Round(heat*1e6) / 1e6 }
+
+// scope is the name of the list that is asked for.
+func (in *TrendingInput) scope() (string, error) {
+	if err := checkOptional("category", in.Category); err != nil {
+		return "", err
+	}
+	if err := checkOptional("cohort", in.Cohort); err != nil {
+		return "", err
+	}
+	switch {
+	case in.Category != "" && in.Cohort != "":
+		return "", problem.BadField("cohort", "category or cohort, not both", in.Cohort)
+	case in.Category != "":
+		return heat.CategoryScope(in.Category), nil
+	case in.Cohort != "":
+		return heat.CohortScope(in.Cohort), nil
+	}
+	return heat.ScopeAll, nil
+}
+
+// halfLife is the half-life of a name; huma has checked that it is one.
+func halfLife(name string) decay.HalfLife {
+	list, names := heat.HalfLives()
+	return list[max(0, slices.Index(names, name))]
+}
+
+// shown is an item that may be in a list, nil if it is unknown, hidden, or
+// not of the category any more.
+func (a *API) shown(id, category string) *event.Item {
+	item := a.parts.Index.Item(id)
+	if item == nil || item.Hidden || category != "" && !slices.Contains(item.Categories, category) {
+		return nil
+	}
+	return item
+}
+
+// NeighborsInput is the request of GET /v1/items/{id}/neighbors.
+type NeighborsInput struct {
+	ItemID
+	N        int    `query:"n" minimum:"1" maximum:"1000" default:"10" doc:"How many at most." example:"20"`
+	Category string `query:"category" doc:"Only items of this category." example:"Drama"`
+}
+
+// NeighborsOutput is the answer of GET /v1/items/{id}/neighbors.
+type NeighborsOutput struct {
+	Body struct {
+		ItemID    string     `json:"item_id"`
+		AsOf      *string    `json:"as_of" format:"date-time" doc:"Stream time of the state that was read; null before the first event."`
+		Neighbors []Neighbor `json:"neighbors" doc:"Strongest first."`
+	}
+}
+
+// Neighbor is an item that goes with another.
+type Neighbor struct {
+	ItemID string  `json:"item_id"`
+	Title  string  `json:"title"`
+	Score  float64 `json:"score" doc:"Comparable within one list only."`
+}
+
+// partners is what the view of neighbours holds for an item, strongest first.
+type partners interface {
+	Len() int
+	Item(rank int) string
+	Score(rank int) float64
+}
+
+// neighborsView is the name of the view of neighbours.
+const neighborsView = "neighbors"
+
+func (a *API) neighbors(_ context.Context, in *NeighborsInput) (*NeighborsOutput, error) {
+	if err := checkID("id", in.ID); err != nil {
+		return nil, err
+	}
+	if err := checkOptional("category", in.Category); err != nil {
+		return nil, err
+	}
+	if a.parts.Index.Item(in.ID) == nil {
+		return nil, unknown("item", in.ID)
+	}
+	s := a.parts.Views.Snapshot()
+	defer s.Close()
+	out := &NeighborsOutput{}
+	out.Body.ItemID, out.Body.AsOf = in.ID, asOf(s)
+	out.Body.Neighbors = a.readNeighbors(s, in)
+	return out, nil
+}
+
+func (a *API) readNeighbors(s view.Reader, in *NeighborsInput) []Neighbor {
+	list := []Neighbor{}
+	row, ok := lookup[partners](s, neighborsView, in.ID)
+	if !ok {
+		return list
+	}
+	for i := range row.Len() {
+		if len(list) == in.N {
+			break
+		}
+		if item := a.shown(row.Item(i), in.Category); item != nil {
+			list = append(list, Neighbor{item.ID, item.Title, row.Score(i)})
+		}
+	}
+	return list
+}
