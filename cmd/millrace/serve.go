@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"millrace/engine/embedded"
@@ -15,7 +13,6 @@ import (
 	"millrace/serve"
 	"millrace/serve/dashboard"
 	"millrace/serve/guard"
-	"millrace/serve/meter"
 )
 
 func newServe() *cobra.Command {
@@ -66,16 +63,14 @@ func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(
 		return err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
-	registry := prometheus.NewRegistry()
 	parts := n.apiParts(rank.New(n.engine.Index(), nil))
-	parts.Meter = meter.New(registry, time.Now)
-	n.engine.Observe(func(b embedded.BlockStats) { parts.Meter.Block(b.Events, b.Apply, b.Latency) })
 	server, err := serve.New(serve.Options{
-		Parts: parts, Listen: cfg.Listen, Keys: cfg.Keys, Dashboard: dashboard.Handler(), Registry: registry, Logger: logger,
+		Parts: parts, Listen: cfg.Listen, Keys: cfg.Keys, Dashboard: dashboard.Handler(), Logger: logger,
 	})
 	if err != nil {
 		return err
 	}
+	n.engine.Observe(func(b embedded.BlockStats) { server.Observe(b.Events, b.Apply, b.Latency) })
 	if err := server.Listen(); err != nil {
 		return err
 	}
