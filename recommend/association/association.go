@@ -1,0 +1,248 @@
+package association
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"math/bits"
+	"slices"
+
+	"millrace/event"
+	"millrace/event/wire"
+	"millrace/operator"
+	"millrace/recommend/pairs"
+)
+
+// sumsVersion is the version of the form in which an item's sums are stored.
+const sumsVersion = 1
+
+// Association is a result of the job: within a window, summed over users, the
+// products of how often Item was seen and Partner after it.
+type Association struct {
+	WindowStart event.Time `json:"window_start"`
+	Item        string     `json:"item_id"`
+	Partner     string     `json:"partner_id"`
+	Association uint64     `json:"association"`
+}
+
+// addSums adds the stage that is keyed by item.
+func addSums(in operator.Stream[Led], o Options) operator.Handle {
+	return operator.Add(in, operator.Stage[string, item, Led]{
+		Name:    StageAssociation,
+		Subject: operator.SubjectItem,
+		Version: sumsVersion,
+		Key:     func(in *Led) string { return in.Item },
+		New: func(p *operator.Ports) operator.Operator[string, item, Led] {
+			return &sums{
+				options: o, names: pairs.NewNames(),
+				associations: operator.Out[Association](p, PortAssociations),
+				view:         operator.View[*Associations](p, ViewAssociations),
+			}
+		},
+	})
+}
+
+// item is what an item that leads has been associated with.
+type item struct {
+	windows []window // in order of time
+	pending bool     // not stored: a window has closed since the last answer
+}
+
+// window is a window of an item.
+type window struct {
+	start   event.Time
+	closed  bool
+	sums    []sum // of an open window in no order and with repeats; of a closed one in a ranking
+	compact int   // the length of sums when repeats were last added up
+}
+
+// sum is an association with a partner.
+type sum struct {
+	id uint32
+	n  uint64
+}
+
+// sums is the operator of the item's stage.
+type sums struct {
+	options      Options
+	names        *pairs.Names
+	associations *operator.Output[Association]
+	view         *operator.ViewPort[*Associations]
+
+	totals []uint64 // by partner: scratch, all 0 between calls
+	top    []sum    // scratch
+}
+
+// Fold adds a user's window.
+func (o *sums) Fold(c *operator.Context, _ string, s *item, in *Led) {
+	w := o.windowAt(c, s, in.WindowStart)
+	for _, k := range in.After {
+		w.sums = append(w.sums, sum{o.names.ID(k.Item), uint64(in.Count) * uint64(k.Count)})
+	}
+	if len(w.sums) > 2*w.compact+256 {
+		w.add()
+	}
+}
+
+// windowAt is the window that begins at a moment, a new one if need be.
+func (o *sums) windowAt(c *operator.Context, s *item, start event.Time) *window {
+	i := len(s.windows)
+	for i > 0 && s.windows[i-1].start > start {
+		i--
+	}
+	if i > 0 && s.windows[i-1].start == start {
+		return &s.windows[i-1]
+	}
+	s.windows = slices.Insert(s.windows, i, window{start: start})
+	c.SetTimer(start + o.options.Window - 1)
+	return &s.windows[i]
+}
+
+// add adds up repeats.
+func (w *window) add() {
+	slices.SortFunc(w.sums, func(a, b sum) int { return cmp.Compare(a.id, b.id) })
+	n := 0
+	for _, k := range w.sums {
+		if n > 0 && w.sums[n-1].id == k.id {
+			w.sums[n-1].n = saturating(w.sums[n-1].n, k.n)
+			continue
+		}
+		w.sums[n] = k
+		n++
+	}
+	w.sums = w.sums[:n]
+	w.compact = n
+}
+
+// saturating is a+b, or the largest number if that is less; it commutes.
+func saturating(a, b uint64) uint64 {
+	n, carry := bits.Add64(a, b, 0)
+	if carry != 0 {
+		return math.MaxUint64
+	}
+	return n
+}
+
+// Timer closes a window: every user's part of it has come.
+func (o *sums) Timer(_ *operator.Context, key string, s *item, at event.Time) {
+	start := at - o.options.Window + 1
+	i := slices.IndexFunc(s.windows, func(w window) bool { return w.start == start })
+	if i < 0 || s.windows[i].closed {
+		return
+	}
+	w := &s.windows[i]
+	w.add()
+	if o.associations.Connected() {
+		o.sortByName(w.sums)
+		for _, k := range w.sums {
+			o.associations.Emit(at, Association{start, key, o.names.Name(k.id), k.n})
+		}
+	}
+	slices.SortFunc(w.sums, o.before)
+	if len(w.sums) > o.options.Partners {
+		w.sums = w.sums[:o.options.Partners]
+	}
+	w.sums, w.closed = slices.Clone(w.sums), true
+	if closed := i + 1; closed > o.options.Windows {
+		s.windows = slices.Delete(s.windows, 0, closed-o.options.Windows)
+	}
+	s.pending = true
+}
+
+// before is the order of a ranking: stronger first, ties by external id.
+func (o *sums) before(a, b sum) int {
+	if a.n != b.n {
+		return cmp.Compare(b.n, a.n)
+	}
+	return o.names.Compare(a.id, b.id)
+}
+
+func (o *sums) sortByName(list []sum) {
+	slices.SortFunc(list, func(a, b sum) int { return o.names.Compare(a.id, b.id) })
+}
+
+// Answer puts the strongest partners, if a window has closed.
+func (o *sums) Answer(key string, s *item) {
+	if s == nil {
+		o.view.Delete(key)
+		return
+	}
+	if !s.pending {
+		return
+	}
+	s.pending = false
+	a := &Associations{}
+	o.top = o.top[:0]
+	for len(o.totals) < len(o.names.Table()) {
+		o.totals = append(o.totals, 0)
+	}
+	for _, w := range s.windows {
+		if !w.closed {
+			break
+		}
+		if len(o.top) == 0 {
+			a.from = w.start
+		}
+		a.to = w.start + o.options.Window
+		for _, k := range w.sums {
+			if o.totals[k.id] == 0 {
+				o.top = append(o.top, sum{id: k.id})
+			}
+			o.totals[k.id] = saturating(o.totals[k.id], k.n)
+		}
+	}
+	for i := range o.top {
+		k := &o.top[i]
+		k.n, o.totals[k.id] = o.totals[k.id], 0
+	}
+	slices.SortFunc(o.top, o.before)
+	a.list = make([]Associated, min(len(o.top), o.options.Top))
+	for i := range a.list {
+		a.list[i] = Associated{o.names.Name(o.top[i].id), o.top[i].n}
+	}
+	o.view.Put(key, a)
+}
+
+// Append appends an item's windows.
+func (o *sums) Append(dst []byte, s *item) []byte {
+	dst = wire.AppendUvarint(dst, uint64(len(s.windows)))
+	for i := range s.windows {
+		w := &s.windows[i]
+		dst = wire.AppendVarint(dst, int64(w.start))
+		dst = wire.AppendBool(dst, w.closed)
+		if !w.closed {
+			w.add()
+			o.sortByName(w.sums)
+		}
+		dst = wire.AppendUvarint(dst, uint64(len(w.sums)))
+		for _, k := range w.sums {
+			dst = wire.AppendUvarint(wire.AppendString(dst, o.names.Name(k.id)), k.n)
+		}
+	}
+	return dst
+}
+
+// Load reads what Append wrote. Its errors are event.ErrVersion and
+// wire.ErrCorrupt.
+func (o *sums) Load(version uint8, src []byte, s *item) error {
+	if version != sumsVersion {
+		return fmt.Errorf("association: sums of version %d: %w", version, event.ErrVersion)
+	}
+	r := wire.NewReader(src)
+	for range r.Count() {
+		w := window{start: event.Time(r.Varint()), closed: r.Bool()}
+		for range r.Count() {
+			k := sum{o.names.ID(r.String()), r.Uvarint()}
+			if k.n == 0 {
+				r.Fail(wire.ErrCorrupt)
+			}
+			if r.Err() != nil {
+				return r.Err()
+			}
+			w.sums = append(w.sums, k)
+		}
+		s.windows = append(s.windows, w)
+		s.pending = s.pending || w.closed
+	}
+	return r.End()
+}
