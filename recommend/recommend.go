@@ -7,6 +7,7 @@ import (
 	"millrace/event"
 	"millrace/operator"
 	"millrace/recommend/activity"
+	"millrace/recommend/association"
 	"millrace/recommend/clean"
 	"millrace/recommend/heat"
 	"millrace/recommend/profile"
@@ -17,19 +18,20 @@ import (
 // Options are the options of all operators. They are recorded in the log with
 // the configuration, so that a replay computes what the live stream did.
 type Options struct {
-	Clean    clean.Options    `json:"clean"`
-	Activity activity.Options `json:"activity"`
-	Session  session.Options  `json:"session"`
-	Profile  profile.Options  `json:"profile"`
-	Sequence sequence.Options `json:"sequence"`
-	Heat     heat.Options     `json:"heat"`
+	Clean       clean.Options       `json:"clean"`
+	Activity    activity.Options    `json:"activity"`
+	Session     session.Options     `json:"session"`
+	Profile     profile.Options     `json:"profile"`
+	Association association.Options `json:"association"`
+	Sequence    sequence.Options    `json:"sequence"`
+	Heat        heat.Options        `json:"heat"`
 }
 
 // Defaults are the options that are right unless somebody knows better.
 func Defaults() Options {
 	return Options{
 		Clean: clean.Defaults(), Activity: activity.Defaults(), Session: session.Defaults(), Profile: profile.Defaults(),
-		Sequence: sequence.Defaults(), Heat: heat.Defaults(),
+		Association: association.Defaults(), Sequence: sequence.Defaults(), Heat: heat.Defaults(),
 	}
 }
 
@@ -41,6 +43,7 @@ func Topology(types *event.Types, o Options) *operator.Topology {
 	activity.Add(cleaned, o.Activity)
 	session.Add(cleaned, o.Session)
 	profile.Add(cleaned, o.Profile, types)
+	association.Add(cleaned, types, o.Association)
 	sequence.Add(cleaned, types, o.Sequence)
 	heat.Add(cleaned, types, o.Heat)
 	return t
