@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -92,11 +93,11 @@ func (eventShape) field(name []byte) int {
 		return eventUser
 	case "item_id", "itemId", "content_id", "contentId", "movie_id", "movieId":
 		return eventItem
-	case "event_type", "eventType":
+	case "event_type", "eventType", "action", "behavior":
 		return eventType
-	case "timestamp":
+	case "timestamp", "event_time", "eventTime", "ts":
 		return eventTime
-	case "value":
+	case "value", "rating", "score":
 		return eventValue
 	case "event_id", "eventId":
 		return eventID
@@ -104,7 +105,7 @@ func (eventShape) field(name []byte) int {
 		return eventSession
 	case "request_id", "requestId":
 		return eventRequest
-	case "metadata":
+	case "metadata", "properties":
 		return eventMetadata
 	}
 	return -1
@@ -145,6 +146,10 @@ func (s eventShape) typeName(v jsontext.Value, r *fieldReader) (string, *FieldEr
 		}
 		text, ok := r.unquote(v)
 		if name, known := s.opt.types().Canonical(text); ok && known {
+			return name, nil
+		}
+		// Java's enums, which the seeds' UserEvent has, are in capitals.
+		if name, known := s.opt.types().Canonical(bytes.ToLower(text)); ok && known {
 			return name, nil
 		}
 	}
