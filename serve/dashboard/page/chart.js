@@ -80,7 +80,7 @@ export function lines(node, { names, seconds, least, label }) {
       }))],
       axes: [
         axis(colour, {
-          size: 22, grid: { show: false }, space: 70,
+          size: 24, gap: 6, grid: { show: false }, space: 70,
           values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toLocaleTimeString(undefined, { hour12: false })),
         }),
         axis(colour, { size: 52, space: 36, values: (_, ticks) => ticks.map(label) }),
@@ -110,7 +110,7 @@ export function bars(node, { name, least, label, naming, steps }) {
         paths: uPlot.paths.bars({ size: [0.7, 28], radius: 0.2 }),
       }],
       axes: [
-        axis(colour, { size: 22, grid: { show: false }, space: 60, incrs: [1, 2, 5, 10, 20, 50], values: (_, ticks) => ticks.map(naming) }),
+        axis(colour, { size: 24, gap: 6, grid: { show: false }, space: 60, incrs: [1, 2, 5, 10, 20, 50], values: (_, ticks) => ticks.map(naming) }),
         axis(colour, { size: 62, space: 36, incrs: steps, values: (_, ticks) => ticks.map(label) }),
       ],
     }),

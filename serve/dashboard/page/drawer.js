@@ -49,6 +49,7 @@ async function show() {
   setText(byId("item-title"), "Loading…");
   byId("item-body").replaceChildren();
   byId("neighbors").replaceChildren();
+  setText(byId("item-told"), "");
   setText(byId("neighbors-hint"), "");
   try {
     const [item, { neighbors }] = await Promise.all([

@@ -3,15 +3,17 @@
 import { Problem, get, stream } from "./api.js";
 import { lines } from "./chart.js";
 import { byId, setText } from "./dom.js";
-import { bytes, compact, count, dateTime, duration, milliseconds, score } from "./format.js";
+import { bytes, compact, count, dateTime, duration, milliseconds } from "./format.js";
 
 const SECONDS = 120; // that the charts show
 const RETRY_MS = [1000, 2000, 4000, 8000];
 const HEALTH_MS = 10_000;
 
+const tick = (ms) => (ms >= 1000 ? `${ms / 1000} s` : `${Number(ms.toFixed(2))} ms`);
+
 const rate = lines(byId("chart-rate"), { names: ["events"], seconds: SECONDS, least: 10, label: compact });
 const latency = lines(byId("chart-latency"), {
-  names: ["p50", "p99"], seconds: SECONDS, least: 2, label: (ms) => (ms >= 1000 ? `${ms / 1000} s` : `${score(ms)} ms`),
+  names: ["p50", "p99"], seconds: SECONDS, least: 2, label: tick,
 });
 
 const history = { time: [], rate: [], p50: [], p99: [] };
@@ -41,7 +43,7 @@ function show(stats) {
   setText(byId("rate-minute"), `${compact(Math.round(events.per_second_60s))} a second over the last minute`);
   setText(byId("p50"), idle ? "–" : milliseconds(ms.p50));
   setText(byId("p99"), idle ? "–" : milliseconds(ms.p99));
-  setText(byId("latency-note"), idle ? "no events in the last minute" : `slowest of the last minute ${milliseconds(ms.max)}`);
+  setText(byId("latency-note"), idle ? "no events in the last minute" : `of the last minute's events; the slowest took ${milliseconds(ms.max)}`);
   setText(byId("events"), count(events.total));
   setText(byId("blocks"), count(stats.blocks));
   setText(byId("queue"), count(queue.blocks));

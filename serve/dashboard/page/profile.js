@@ -92,16 +92,31 @@ function showHabits(profile) {
     ));
 }
 
+/** showAbout shows who a user is, or asks. It leaves a form alone in which somebody may be typing. */
+function showAbout(person) {
+  const place = content("about");
+  const key = JSON.stringify(person);
+  if (place.dataset.person === key) return;
+  place.dataset.person = key;
+  const labels = person?.labels ?? [];
+  if (person?.age || person?.gender || labels.length) {
+    place.replaceChildren(facts(person.age && ["Age", String(person.age)], person.gender && ["Gender", person.gender], labels.length > 0 && ["Labels", labels.join(", ")]));
+    return;
+  }
+  place.replaceChildren(el("p", { className: "hint" }, "Age and gender are not known. They make up for the lack of history."),
+    el("form", { id: "about", className: "filters" },
+      el("label", {}, "Age ", el("input", { name: "age", type: "number", min: "1", max: "120", required: true })),
+      el("label", {}, "Gender ", el("select", { name: "gender" }, ...["", "f", "m"].map((value) => el("option", { value, textContent: value || "–" })))),
+      el("button", { type: "submit" }, "Tell")));
+}
+
 /** showProfile shows a profile, and marks what has grown since the old one; person is what the catalogue knows, if anything. */
 export function showProfile(profile, person, old) {
   prepare();
   showInterests(profile, old);
   showSession(profile);
   showHabits(profile);
-  const labels = person?.labels ?? [];
-  content("about").replaceChildren(person && (person.age || person.gender || labels.length)
-    ? facts(person.age && ["Age", String(person.age)], person.gender && ["Gender", person.gender], labels.length > 0 && ["Labels", labels.join(", ")])
-    : el("p", { className: "hint" }, "Age and gender are not known."));
+  showAbout(person);
   setText(byId("profile-note"), profile.last_updated ? `last active ${before(profile.last_updated, profile.as_of)}, ${plural(profile.browse_count, "event")}` : "nothing is known yet");
 }
 

@@ -90,6 +90,13 @@ export class Shopper {
     return { list, profile, person };
   }
 
+  /** describe tells the server who the user is. */
+  async describe(age, gender) {
+    const body = { age };
+    if (gender) body.gender = gender;
+    this.person = await put(userPath(this.user), body);
+  }
+
   /** act tells the server what was done, and returns when that is visible. */
   async act(item, type, requestId) {
     if (this.kind === "visit") {

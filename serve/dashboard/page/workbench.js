@@ -20,6 +20,7 @@ const past = { view: "Viewed", like: "Liked", cart: "Put in the cart:", purchase
 function tell(kind, ...words) {
   byId("result").dataset.kind = kind;
   say(byId("told"), ...words);
+  setText(byId("item-told"), kind === "idle" ? "" : words.join("")); // the drawer may be in front
 }
 
 /** inTurn runs work after what is under way, and tells what goes wrong. */
@@ -129,6 +130,16 @@ function openVisit() {
   });
 }
 
+function describe(submission) {
+  submission.preventDefault();
+  const { age, gender } = submission.target.elements;
+  inTurn(async () => {
+    await shopper.describe(Number(age.value), gender.value);
+    const changed = await refresh(true);
+    tell("done", "Age and gender are known now, and with them what is popular with such people: ", summary(changed), ".");
+  });
+}
+
 function submitPicker(submission) {
   submission.preventDefault();
   const user = byId("user").value.trim();
@@ -159,6 +170,7 @@ function listen() {
       else openFresh();
     });
   }
+  byId("profile").addEventListener("submit", describe);
   byId("list-category").addEventListener("change", ({ target }) => filtered({ category: target.value.trim() }));
   byId("list-seen").addEventListener("change", ({ target }) => filtered({ seen: target.checked }));
 }
