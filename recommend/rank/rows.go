@@ -1,13 +1,14 @@
 package rank
 
 import (
+	"millrace/recommend/association"
 	"millrace/recommend/pairs"
 	"millrace/recommend/sequence"
 	"millrace/view"
 )
 
 // rowViews are the views whose rows the sources read.
-var rowViews = [...]string{fromNeighbors: "neighbors", fromSequence: sequence.View}
+var rowViews = [...]string{fromNeighbors: association.ViewNeighbors, fromSequence: sequence.View}
 
 // eachRow calls fn for the neighbours or followers of an item, strongest
 // first, with each one's share of all the pairs that the item is in.
