@@ -27,7 +27,7 @@ import (
 	"millrace/serve/servetest"
 )
 
-// The scripts in testdata are requests and their answers. Commands:
+// The scripts in testdata/scripts are requests and their answers. Commands:
 //
 //	http            the input is "METHOD path", header lines, an empty line, a body
 //	world           makes a new one; arguments are the API keys
@@ -44,7 +44,7 @@ import (
 // Answers are shown with their status, the headers that matter, and JSON
 // indented; random request ids and the like are masked.
 func TestScripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		s := &script{}
 		s.reset(t, nil)
 		datadriven.RunTest(t, path, s.run)

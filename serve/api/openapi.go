@@ -108,6 +108,10 @@ func (a *API) complete() error {
 			d.apply(op, o.Components.Schemas)
 		}
 	}
+	session := o.Components.Schemas.Map()["Profile"].Properties["session"]
+	o.Components.Schemas.Map()["Profile"].Properties["session"] = &huma.Schema{
+		Description: session.Description, OneOf: []*huma.Schema{{Ref: session.Ref}, {Type: "null"}},
+	}
 	text := func(description, kind string) map[string]*huma.Response {
 		return map[string]*huma.Response{"200": {Description: description, Content: map[string]*huma.MediaType{
 			kind: {Schema: &huma.Schema{Type: huma.TypeString}},
