@@ -1,0 +1,46 @@
+package memory
+
+import (
+	"testing"
+
+	"millrace/operator"
+	"millrace/state"
+	"millrace/state/statetest"
+)
+
+func TestBackend(t *testing.T) {
+	statetest.Run(t, statetest.Harness{
+		New: func(*testing.T) func() (state.Backend, error) {
+			return func() (state.Backend, error) { return New(), nil }
+		},
+	})
+}
+
+// TestSize pins the count down: it must be what the keys and values have.
+func TestSize(t *testing.T) {
+	b := New()
+	c := &state.Checkpoint{Tables: []state.Table{{Stage: "s"}}}
+	for _, step := range []struct {
+		key, value string
+		size       int64
+	}{{"a", "123", 4}, {"b", "1", 6}, {"a", "", 3}, {"a", "12", 5}} {
+		c.Tables[0].Writes = c.Tables[0].Writes[:0]
+		c.Tables[0].Writes = append(c.Tables[0].Writes, write(step.key, step.value))
+		if _, err := b.Commit(c); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := b.Size(); got != step.size {
+			t.Errorf("after %s=%q: %d bytes, want %d", step.key, step.value, got, step.size)
+		}
+	}
+	if err := b.Drop("s"); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := b.Size(); got != 0 {
+		t.Errorf("after dropping all: %d bytes", got)
+	}
+}
+
+func write(key, value string) operator.StateWrite {
+	return operator.StateWrite{Key: []byte(key), Value: []byte(value)}
+}
