@@ -72,6 +72,7 @@ type history struct {
 // acknowledged by then is there, that nothing else is but what was being
 // written, and that no block is missing or damaged in between.
 func TestCrashes(t *testing.T) {
+	t.Parallel()
 	began := time.Now()
 	lost, kept, rounds := 0, 0, 0
 	for seed := *crashSeed; rounds < *crashRounds; seed++ {

@@ -62,7 +62,7 @@ func (d *deadLetters) load(db *pebble.DB) error {
 	if err != nil {
 		return fmt.Errorf("reading the dead letters: %w", storeError(err))
 	}
-	defer closer.Close()
+	defer release(closer)
 	body, err := openValue(v)
 	if err != nil {
 		return fmt.Errorf("%w: dead letter statistics: %w", ErrCorrupt, err)
@@ -238,7 +238,7 @@ func (l *Log) eachDeadLetter(from uint64, fn func(seq uint64, v []byte, d *DeadL
 	if err != nil {
 		return from, storeError(err)
 	}
-	defer it.Close()
+	defer release(it)
 	for ok := it.First(); ok; ok = it.Next() {
 		seq, _ := keyNumber(prefixDeadLetter, it.Key())
 		v, err := it.ValueAndErr()

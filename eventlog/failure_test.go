@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -30,6 +31,24 @@ func failingFS(on *atomic.Bool, err error, match func(errorfs.Op) bool) vfs.FS {
 
 func suffix(s string) func(errorfs.Op) bool {
 	return func(op errorfs.Op) bool { return strings.HasSuffix(op.Path, s) }
+}
+
+// logBuffer keeps what several goroutines log.
+type logBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // A disk that is full or broken must never lead to an acknowledgement, to a
@@ -61,7 +80,7 @@ func TestStorageFailures(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var on atomic.Bool
-			var logged bytes.Buffer
+			var logged logBuffer
 			l, err := Open("log", Options{
 				FS:            failingFS(&on, test.err, test.match),
 				MemTableBytes: 256 << 10,

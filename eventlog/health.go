@@ -27,19 +27,18 @@ func newHealth(log *slog.Logger, dir string) *health {
 	return &health{log: log, dir: dir, failed: make(chan struct{})}
 }
 
-// fail records a failure; only the first one counts.
+// fail records a failure; only the first one counts, and it is logged before
+// anybody learns of it.
 func (h *health) fail(err error) {
 	h.mu.Lock()
-	first := h.cause == nil
-	if first {
-		h.cause = err
-		close(h.failed)
+	defer h.mu.Unlock()
+	if h.cause != nil {
+		return
 	}
-	h.mu.Unlock()
-	if first {
-		h.log.Error("the event log accepts no more writes: its storage failed; once the cause is removed, restart to go on",
-			"dir", h.dir, "err", err)
-	}
+	h.log.Error("the event log accepts no more writes: its storage failed; once the cause is removed, restart to go on",
+		"dir", h.dir, "err", err)
+	h.cause = err
+	close(h.failed)
 }
 
 // err is nil, or ErrUnavailable with the first failure.

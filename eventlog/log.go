@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -87,7 +88,7 @@ func (l *Log) loadLast() error {
 	if err != nil {
 		return storeError(err)
 	}
-	defer it.Close()
+	defer release(it)
 	if !it.Last() {
 		return storeError(it.Error())
 	}
@@ -155,7 +156,7 @@ func (l *Log) Close() error {
 		err = l.guard(l.db.Flush)
 	}
 	if !l.disk.close() || l.broken.Load() || l.commits.Load() > 0 {
-		return fmt.Errorf("closing: %w", l.health.err())
+		return fmt.Errorf("closing the event log in %s: %w", l.dir, cmp.Or(l.health.err(), ErrUnavailable))
 	}
 	l.codec.close()
 	if err := errors.Join(err, l.db.Close()); err != nil {
@@ -344,7 +345,7 @@ func (l *Log) scan(from, to uint64, fn func(*Block) error) error {
 	if err != nil {
 		return err
 	}
-	defer it.Close()
+	defer release(it)
 	var b Block
 	var buf []byte
 	next := from

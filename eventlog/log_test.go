@@ -81,7 +81,7 @@ func TestScanEndsWithTheErrorOfItsFunction(t *testing.T) {
 		}
 		return nil
 	})
-	if err != io.EOF || !slices.Equal(seen, []uint64{1, 2}) {
+	if !errors.Is(err, io.EOF) || !slices.Equal(seen, []uint64{1, 2}) {
 		t.Errorf("saw %v, error %v", seen, err)
 	}
 }

@@ -73,7 +73,7 @@ func (l *Log) pendingRedactions() ([]Redaction, error) {
 	if err != nil {
 		return nil, storeError(err)
 	}
-	defer it.Close()
+	defer release(it)
 	var list []Redaction
 	for ok := it.First(); ok; ok = it.Next() {
 		number, _ := keyNumber(prefixRedaction, it.Key())
@@ -188,7 +188,7 @@ func (l *Log) redactionSpan(deletion uint64) (marked bool, s span, err error) {
 	if err != nil {
 		return false, s, storeError(err)
 	}
-	defer closer.Close()
+	defer release(closer)
 	r := wire.NewReader(v)
 	s = span{r.Uvarint(), r.Uvarint()}
 	if r.Err() != nil {

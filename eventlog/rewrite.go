@@ -68,7 +68,7 @@ func (l *Log) rewrite(fn func(*Block) (bool, error), s span) (changed span, err 
 	if err != nil {
 		return span{}, err
 	}
-	defer it.Close()
+	defer release(it)
 	var b Block
 	var buf []byte
 	next := s.high

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 
@@ -132,6 +133,9 @@ func storeError(err error) error {
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
+
+// release closes an iterator or a value of Pebble whose errors were looked at.
+func release(c io.Closer) { _ = c.Close() }
 
 // storePath makes the path of a real directory absolute, so that one
 // directory has one lock, whatever the process calls it.

@@ -88,7 +88,7 @@ func (s *storeFS) syncDir(dir string) error {
 // log from the start, which would leave the events at its end, perhaps those
 // of a deleted user, on disk for as long as it is reused.
 func (s *storeFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := s.FS.Remove(oldname); err != nil {
+	if err := s.Remove(oldname); err != nil {
 		return nil, s.walError(err)
 	}
 	return s.Create(newname, category)
@@ -97,22 +97,29 @@ func (s *storeFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteC
 // Unwrap gives the file system below.
 func (s *storeFS) Unwrap() vfs.FS { return s.FS }
 
-// walFile is a write-ahead log.
+// walFile is a write-ahead log whose errors go through walError.
 type walFile struct {
 	vfs.File
 	fs *storeFS
 }
 
+// Write writes at the end.
 func (f walFile) Write(p []byte) (int, error) {
 	n, err := f.File.Write(p)
 	return n, f.fs.walError(err)
 }
 
-func (f walFile) Sync() error     { return f.fs.walError(f.File.Sync()) }
-func (f walFile) SyncData() error { return f.fs.walError(f.File.SyncData()) }
-func (f walFile) Close() error    { return f.fs.walError(f.File.Close()) }
+// Sync makes content and length durable.
+func (f walFile) Sync() error { return f.fs.walError(f.File.Sync()) }
 
+// SyncData makes the content durable.
+func (f walFile) SyncData() error { return f.fs.walError(f.File.SyncData()) }
+
+// SyncTo makes at least the first length bytes durable, or begins to.
 func (f walFile) SyncTo(length int64) (fullSync bool, err error) {
 	fullSync, err = f.File.SyncTo(length)
 	return fullSync, f.fs.walError(err)
 }
+
+// Close closes the file.
+func (f walFile) Close() error { return f.fs.walError(f.File.Close()) }
