@@ -26,6 +26,7 @@ type API struct {
 	intake   *intake.Intake
 	huma     huma.API
 	payloads sync.Pool // of *[]byte
+	active   active
 	closing  chan struct{}
 	close    sync.Once
 }

@@ -277,6 +277,7 @@ func (a *API) deleteUser(ctx context.Context, in *UserInput) (*UserDeletion, err
 	if err != nil {
 		return nil, err
 	}
+	a.active.forget(in.ID)
 	if err := a.parts.DeadLetters.Purge(in.ID); err != nil {
 		return nil, fmt.Errorf("the user is deleted, but not their dead letters; ask again: %w", err)
 	}

@@ -66,6 +66,7 @@ func (a *API) postEvents(ctx context.Context, in *EventsInput) (*EventsOutput, e
 	if err != nil {
 		return nil, err
 	}
+	a.active.add(parsed.Events[len(parsed.Events)-1].User)
 	a.parts.Meter.Received(answer.Body.Accepted, answer.Body.Duplicates)
 	return answer, nil
 }

@@ -63,6 +63,8 @@ type Stats struct {
 	Keys      map[string]int `json:"keys" doc:"Keys of state, by stage."`
 	Views     map[string]int `json:"views" doc:"Keys, by view."`
 	Memory    MemoryStats    `json:"memory"`
+	// RecentUsers are for people who want somebody to look at.
+	RecentUsers []string `json:"recent_users" doc:"Users of the latest requests with events, newest first."`
 }
 
 // EventStats is how many events became visible.
@@ -119,7 +121,7 @@ func (a *API) readStats() Stats {
 		},
 		Watermark: WatermarkStats{Watermark: optionalTime(engine.Watermark), StreamTime: optionalTime(engine.StreamTime)},
 		Queue:     QueueStats{Blocks: engine.Queued, BodyBytes: a.intake.InFlight()},
-		Keys:      engine.Keys, Views: map[string]int{}, Memory: readMemory(),
+		Keys:      engine.Keys, Views: map[string]int{}, Memory: readMemory(), RecentUsers: a.active.list(),
 	}
 	if s.Watermark.Watermark != nil {
 		s.Watermark.BehindStreamS = float64(engine.StreamTime-engine.Watermark) / 1000
