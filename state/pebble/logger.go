@@ -11,12 +11,14 @@ import (
 // as errors.
 type logger struct{ to *slog.Logger }
 
+// Infof implements pebble.Logger.
 func (l logger) Infof(format string, args ...any) {
 	if l.to != nil {
 		l.to.Debug(fmt.Sprintf(format, args...))
 	}
 }
 
+// Errorf implements pebble.Logger.
 func (l logger) Errorf(format string, args ...any) {
 	if l.to != nil {
 		l.to.Error(fmt.Sprintf(format, args...))
