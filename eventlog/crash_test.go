@@ -18,7 +18,7 @@ import (
 
 var (
 	crashSeed   = flag.Uint64("crash.seed", 1, "first seed of TestCrashes")
-	crashRounds = flag.Int("crash.rounds", 2000, "power cuts of TestCrashes")
+	crashRounds = flag.Int("crash.rounds", 1500, "power cuts of TestCrashes")
 )
 
 // disk is a file system in memory whose power is cut before its cutAt-th

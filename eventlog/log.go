@@ -35,7 +35,7 @@ type Log struct {
 	commits  atomic.Int64 // running in Pebble
 	broken   atomic.Bool  // a commit panicked: Pebble's locks are held for ever
 	closeMu  sync.Mutex
-	closed   bool
+	closed   atomic.Bool
 	inFlight sync.WaitGroup // calls that use db
 }
 
@@ -113,7 +113,7 @@ func (l *Log) loadLast() error {
 func (l *Log) enter() error {
 	l.closeMu.Lock()
 	defer l.closeMu.Unlock()
-	if l.closed {
+	if l.closed.Load() {
 		return ErrClosed
 	}
 	l.inFlight.Add(1)
@@ -137,19 +137,19 @@ func (l *Log) enterWrite() error {
 	return nil
 }
 
-// Close waits for the calls that are running, moves what is in the write-ahead
-// log to tables, and closes the log; a second Close does nothing. If the store
+// Close waits for the calls that are running, of which scans and redactions end
+// early with ErrClosed; it moves what is in the write-ahead log to tables and
+// closes the log. A second Close does nothing. If the store
 // failed so that Pebble cannot be closed, ErrUnavailable is returned and the
 // directory stays locked until the process ends; nothing acknowledged is lost
 // by that.
 func (l *Log) Close() error {
 	l.closeMu.Lock()
-	if l.closed {
-		l.closeMu.Unlock()
+	again := l.closed.Swap(true)
+	l.closeMu.Unlock()
+	if again {
 		return nil
 	}
-	l.closed = true
-	l.closeMu.Unlock()
 	l.inFlight.Wait()
 	var err error
 	if !l.readOnly && l.health.err() == nil {
@@ -350,6 +350,9 @@ func (l *Log) scan(from, to uint64, fn func(*Block) error) error {
 	var buf []byte
 	next := from
 	for ok := it.First(); ok; ok = it.Next() {
+		if l.closed.Load() {
+			return fmt.Errorf("scanning: %w", ErrClosed)
+		}
 		if buf, err = l.decodeAt(it, next, &b, buf); err != nil {
 			return err
 		}

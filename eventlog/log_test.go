@@ -156,16 +156,15 @@ func TestClosedLog(t *testing.T) {
 	_, pendingErr := PendingRedactions(l)
 	keep := func(*Block) (bool, error) { return false, nil }
 	for name, err := range map[string]error{
-		"append":             l.Append(block(0, "late")),
-		"read":               readErr,
-		"scan":               l.Scan(1, func(*Block) error { return nil }),
-		"rewrite":            l.Rewrite(keep, 1),
-		"append letters":     l.AppendDeadLetters([]DeadLetter{{}}),
-		"letters":            deadErr,
-		"purge letters":      l.PurgeDeadLetters("u"),
-		"pending":            pendingErr,
-		"redact":             Redact(l, "u", 1),
-		"close while a scan": closedDuringScan(t),
+		"append":         l.Append(block(0, "late")),
+		"read":           readErr,
+		"scan":           l.Scan(1, func(*Block) error { return nil }),
+		"rewrite":        l.Rewrite(keep, 1),
+		"append letters": l.AppendDeadLetters([]DeadLetter{{}}),
+		"letters":        deadErr,
+		"purge letters":  l.PurgeDeadLetters("u"),
+		"pending":        pendingErr,
+		"redact":         Redact(l, "u", 1),
 	} {
 		wantErr(t, name, err, ErrClosed)
 	}
@@ -174,29 +173,37 @@ func TestClosedLog(t *testing.T) {
 	}
 }
 
-// closedDuringScan closes a log while a scan of it runs: Close waits for the
-// scan, and what the scan calls is refused.
-func closedDuringScan(t *testing.T) error {
-	l := openMem(t)
-	if err := l.Append(block(0, "block"), block(0, "block")); err != nil {
-		t.Fatal(err)
-	}
-	closed := make(chan error, 1)
-	var inner error
-	seen := 0
-	err := l.Scan(1, func(*Block) error {
-		if seen++; seen == 1 {
+// Close while a scan or a rewriting runs waits for it; it ends early, and what
+// its function calls is refused.
+func TestCloseDuringAScan(t *testing.T) {
+	leakCheck(t)
+	for name, run := range map[string]func(*Log, func(*Block) error) error{
+		"scan": func(l *Log, fn func(*Block) error) error { return l.Scan(1, fn) },
+		"rewrite": func(l *Log, fn func(*Block) error) error {
+			return l.Rewrite(func(b *Block) (bool, error) { return false, fn(b) }, 2)
+		},
+	} {
+		l := openMem(t)
+		if err := l.Append(block(0, "block"), block(0, "block")); err != nil {
+			t.Fatal(err)
+		}
+		closed := make(chan error, 1)
+		var inner error
+		seen := 0
+		err := run(l, func(*Block) error {
+			seen++
 			go func() { closed <- l.Close() }()
 			for inner == nil {
 				_, inner = l.Read(1)
 			}
+			return nil
+		})
+		wantErr(t, name, err, ErrClosed)
+		wantErr(t, "a read during the "+name, inner, ErrClosed)
+		if err := <-closed; err != nil || seen != 1 {
+			t.Errorf("%s: saw %d blocks, close: %v", name, seen, err)
 		}
-		return nil
-	})
-	if err := errors.Join(err, <-closed); err != nil || seen != 2 {
-		t.Errorf("scan saw %d blocks, error %v", seen, err)
 	}
-	return inner
 }
 
 func TestReadOnly(t *testing.T) {

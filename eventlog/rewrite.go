@@ -73,6 +73,9 @@ func (l *Log) rewrite(fn func(*Block) (bool, error), s span) (changed span, err 
 	var buf []byte
 	next := s.high
 	for ok := it.Last(); ok; ok = it.Prev() {
+		if l.closed.Load() {
+			return changed, fmt.Errorf("rewriting: %w", ErrClosed)
+		}
 		if buf, err = l.decodeAt(it, next, &b, buf); err != nil {
 			return changed, err
 		}
@@ -115,6 +118,10 @@ func (l *Log) replace(b *Block) error {
 	return nil
 }
 
+// purgeBlocks is how many blocks are compacted in one step, between which a
+// purge can end because the log is closed.
+const purgeBlocks = 512
+
 // purge makes what was rewritten in s durable and removes the bytes that it
 // replaced, and those of dead letters that were deleted, from the files.
 func (l *Log) purge(s span) error {
@@ -122,10 +129,16 @@ func (l *Log) purge(s span) error {
 		return fmt.Errorf("purging: %w", err)
 	}
 	defer l.leave()
-	if err := l.guard(func() error {
-		return l.db.Compact(context.Background(), key(prefixBlock, s.low), key(prefixBlock, s.high+1), false)
-	}); err != nil {
-		return fmt.Errorf("purging blocks %d to %d: %w", s.low, s.high, err)
+	for low := s.low; low <= s.high; low += purgeBlocks {
+		if l.closed.Load() {
+			return fmt.Errorf("purging: %w", ErrClosed)
+		}
+		after := min(low+purgeBlocks, s.high+1)
+		if err := l.guard(func() error {
+			return l.db.Compact(context.Background(), key(prefixBlock, low), key(prefixBlock, after), false)
+		}); err != nil {
+			return fmt.Errorf("purging blocks %d to %d: %w", low, after-1, err)
+		}
 	}
 	if err := l.guard(func() error {
 		return l.db.Compact(context.Background(), []byte{prefixDeadLetter}, []byte{prefixDeadLetter + 1}, false)
