@@ -369,6 +369,18 @@ func TestClientThatGivesUp(t *testing.T) {
 	}
 }
 
+// A client that waits for ever is told to come back.
+func TestLogThatDoesNotGetOn(t *testing.T) {
+	w := servetest.New()
+	w.Stuck = make(chan struct{})
+	defer close(w.Stuck)
+	parts := w.Parts()
+	parts.MaxWait = time.Millisecond
+	s := running(t, Options{Parts: parts})
+	r, err := http.Post("http://"+s.Addr()+"/v1/events", "application/json", strings.NewReader(goodEvent))
+	expectProblem(t, r, err, http.StatusServiceUnavailable, "store events")
+}
+
 func TestTooManyBatchRows(t *testing.T) {
 	w := servetest.New()
 	s := running(t, Options{Parts: w.Parts()})

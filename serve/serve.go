@@ -36,8 +36,8 @@ var (
 // The server's limits of time. A client that takes longer is cut off.
 const (
 	headerTimeout = 10 * time.Second // to send a request's headers
-	readTimeout   = time.Minute      // to send all of it
-	writeTimeout  = 2 * time.Minute  // from the headers to the end of the answer
+	readTimeout   = 2 * time.Minute  // to send all of it
+	writeTimeout  = 3 * time.Minute  // from the headers to the end of the answer
 	idleTimeout   = 2 * time.Minute  // between two requests
 )
 

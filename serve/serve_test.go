@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -251,11 +252,11 @@ func TestDashboardIsMounted(t *testing.T) {
 func TestObserve(t *testing.T) {
 	w := servetest.New()
 	parts := w.Parts()
-	now := servetest.Now
-	parts.Now = func() time.Time { return now }
+	var seconds atomic.Int64
+	parts.Now = func() time.Time { return servetest.Now.Add(time.Duration(seconds.Load()) * time.Second) }
 	s := running(t, Options{Parts: parts})
 	s.Observe(600, time.Millisecond, 5*time.Millisecond)
-	now = now.Add(time.Second)
+	seconds.Store(1)
 	r, err := http.Get("http://" + s.Addr() + "/v1/stats")
 	if err != nil {
 		t.Fatal(err)

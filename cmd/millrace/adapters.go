@@ -8,6 +8,7 @@ import (
 
 	"millrace/engine/embedded"
 	"millrace/eventlog"
+	"millrace/recommend"
 	"millrace/recommend/rank"
 	"millrace/serve/api"
 	"millrace/view"
@@ -21,7 +22,8 @@ func (n *node) apiParts(ranker *rank.Ranker) api.Parts {
 	return api.Parts{
 		Ingest: ingest{n.appender}, Engine: apiEngine{n.engine}, Views: n.views, Catalog: n.catalog, Index: n.engine.Index(),
 		DeadLetters: deadLetters{n.log}, Redactor: n, Recommender: recommender{ranker},
-		Types: n.engine.Types, Version: version(), Logger: n.logger,
+		ViewNames: recommend.Topology(n.engine.Types(), recommend.Defaults()).Views(),
+		Types:     n.engine.Types, Version: version(), Logger: n.logger,
 	}
 }
 

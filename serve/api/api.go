@@ -7,16 +7,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/danielgtaylor/huma/v2/sse"
 
-	"millrace/event"
 	"millrace/serve/intake"
 )
 
@@ -33,21 +30,7 @@ type API struct {
 
 // New makes the API and registers its routes.
 func New(parts Parts, mux *http.ServeMux) (*API, error) {
-	if parts.MaxBodyBytes == 0 {
-		parts.MaxBodyBytes = DefaultMaxBodyBytes
-	}
-	if parts.MaxBodiesBytes == 0 {
-		parts.MaxBodiesBytes = DefaultMaxBodiesBytes
-	}
-	if parts.Types == nil {
-		parts.Types = event.DefaultTypes
-	}
-	if parts.Now == nil {
-		parts.Now = time.Now
-	}
-	if parts.Logger == nil {
-		parts.Logger = slog.New(slog.DiscardHandler)
-	}
+	parts = parts.withDefaults()
 	a := &API{
 		parts: parts, intake: intake.New(parts.MaxBodyBytes, parts.MaxBodiesBytes), closing: make(chan struct{}),
 		payloads: sync.Pool{New: func() any { return new([]byte) }},

@@ -230,6 +230,8 @@ func (a *API) change(ctx context.Context, changes ...event.Change) (uint64, erro
 		}
 		payload = event.AppendChange(payload, &changes[i])
 	}
+	ctx, cancel := context.WithTimeout(ctx, a.parts.MaxWait)
+	defer cancel()
 	ticket, err := a.parts.Ingest.Submit(Batch{Kind: Changes, Payload: payload, Count: len(changes)})
 	if err == nil {
 		err = durable(ctx, ticket)

@@ -61,6 +61,8 @@ func (a *API) postEvents(ctx context.Context, in *EventsInput) (*EventsOutput, e
 	if answer.Body.Errors == nil {
 		answer.Body.Errors = []event.FieldError{}
 	}
+	ctx, cancel := context.WithTimeout(ctx, a.parts.MaxWait)
+	defer cancel()
 	answer.Body.Duplicates, err = a.acknowledge(ctx, ticket, parsed.Events, in.Wait)
 	answer.Body.Accepted -= answer.Body.Duplicates
 	if err != nil {

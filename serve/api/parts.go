@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"time"
@@ -35,15 +36,35 @@ type Parts struct {
 	// DefaultMaxBodiesBytes.
 	MaxBodyBytes   int
 	MaxBodiesBytes int64
+	// MaxWait bounds the time that a request waits until what it sent is
+	// durable or visible, 0 means DefaultMaxWait.
+	MaxWait time.Duration
 	// Meter counts; package serve sets it.
 	Meter  *meter.Meter
 	Logger *slog.Logger
 }
 
-// The bounds on request bodies.
+func (p Parts) withDefaults() Parts {
+	p.MaxBodyBytes = cmp.Or(p.MaxBodyBytes, DefaultMaxBodyBytes)
+	p.MaxBodiesBytes = cmp.Or(p.MaxBodiesBytes, DefaultMaxBodiesBytes)
+	p.MaxWait = cmp.Or(p.MaxWait, DefaultMaxWait)
+	if p.Types == nil {
+		p.Types = event.DefaultTypes
+	}
+	if p.Now == nil {
+		p.Now = time.Now
+	}
+	if p.Logger == nil {
+		p.Logger = slog.New(slog.DiscardHandler)
+	}
+	return p
+}
+
+// The bounds on requests.
 const (
 	DefaultMaxBodyBytes   = 16 << 20
 	DefaultMaxBodiesBytes = 96 << 20
+	DefaultMaxWait        = 30 * time.Second
 )
 
 // Kind says what a batch holds.
