@@ -28,6 +28,13 @@ type replayFlags struct {
 	json                  bool
 }
 
+// An import as fast as possible sends blocks that are larger than live ones:
+// each key that changed answers once a block, so larger ones cost less.
+const (
+	replayBatch      = 16_384
+	replayBatchBytes = 4 << 20
+)
+
 // replayResult is what millrace replay --json prints.
 type replayResult struct {
 	Events     int     `json:"events"`
@@ -174,7 +181,7 @@ func (r *replay) read(ctx context.Context, reader source.Reader, pacer *source.P
 			r.result.Skipped += row
 		}
 	}
-	batches := source.NewBatcher(reader, source.BatchOptions{Pacer: pacer, Bad: func(_ uint64, bad *source.Bad) error {
+	batches := source.NewBatcher(reader, source.BatchOptions{Count: replayBatch, Bytes: replayBatchBytes, Pacer: pacer, Bad: func(_ uint64, bad *source.Bad) error {
 		r.result.Rejected++
 		return r.into.reject(ctx, bad)
 	}})

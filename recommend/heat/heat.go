@@ -85,12 +85,7 @@ func Add(in operator.Stream[event.Enriched], types *event.Types, o Options) Hand
 		Name: StageHeat, Subject: operator.SubjectItem, Version: stateVersion,
 		Key:     func(i *impulse) string { return i.Item },
 		Combine: &operator.Combiner[impulse]{Hash: (*impulse).hash, Merge: (*impulse).merge},
-		New: func(p *operator.Ports) operator.Operator[string, state, impulse] {
-			return &heats{
-				out: operator.Out[warm](p, portWarm), view: operator.View[*Heat](p, HeatView),
-				scopes: map[cohort][]string{}, categories: map[string]string{},
-			}
-		},
+		New:     func(p *operator.Ports) operator.Operator[string, state, impulse] { return newHeats(p) },
 	})
 	h.Trending = operator.Add(operator.From[warm](h.Heat, portWarm), operator.Stage[string, boards, warm]{
 		Name: StageTrending, Version: stateVersion,
@@ -103,7 +98,7 @@ func Add(in operator.Stream[event.Enriched], types *event.Types, o Options) Hand
 	return h
 }
 
-// state is one item's heat, by scope in order of name; the first is ScopeAll.
+// state is one item's heat by scope, in the order in which the scopes came.
 type state struct {
 	scopes []scopeHeat
 	count  int64      // events
@@ -112,40 +107,70 @@ type state struct {
 
 // scopeHeat is the heat within a scope.
 type scopeHeat struct {
-	scope string
+	scope scopeID
 	sums  [halfLives]decay.Sum
 	last  event.Time
 }
+
+// scopeID is an instance's own number for a scope, so that finding a scope's
+// heat compares numbers and no text. It is in no state's bytes.
+type scopeID uint32
+
+// scopeAll is the number of ScopeAll.
+const scopeAll scopeID = 0
 
 type heats struct {
 	out  *operator.Output[warm]
 	view *operator.ViewPort[*Heat]
 
-	// Names of scopes, so that they are made once.
-	scopes     map[cohort][]string
-	categories map[string]string
+	names      []string           // of scopes, by number
+	numbers    map[string]scopeID // the other way round
+	cohorts    map[cohort][]scopeID
+	categories map[string]string // names of their scopes
+}
+
+func newHeats(p *operator.Ports) *heats {
+	h := &heats{
+		out: operator.Out[warm](p, portWarm), view: operator.View[*Heat](p, HeatView),
+		numbers: map[string]scopeID{}, cohorts: map[cohort][]scopeID{}, categories: map[string]string{},
+	}
+	h.number(ScopeAll)
+	return h
+}
+
+// number is the number of a scope, given if it has none yet.
+func (h *heats) number(scope string) scopeID {
+	id, ok := h.numbers[scope]
+	if !ok {
+		id = scopeID(len(h.names))
+		h.names = append(h.names, scope)
+		h.numbers[scope] = id
+	}
+	return id
 }
 
 func (h *heats) Fold(c *operator.Context, item string, s *state, in *impulse) {
 	s.count += in.Events
 	s.last = max(s.last, in.Time)
-	overall := h.add(s, ScopeAll, in)
-	h.tell(c, item, overall)
+	overall := h.heatOf(s.add(scopeAll, in))
+	h.tell(c, item, ScopeAll, &overall)
 	for _, category := range in.Categories {
-		w := *overall
-		w.scope = h.categoryScope(category)
-		h.tell(c, item, &w)
+		h.tell(c, item, h.categoryScope(category), &overall)
 	}
 	for _, scope := range h.cohortScopes(in.cohort()) {
-		h.tell(c, item, h.add(s, scope, in))
+		w := h.heatOf(s.add(scope, in))
+		h.tell(c, item, h.names[scope], &w)
 	}
 }
 
 // add adds an impulse to the heat within a scope.
-func (h *heats) add(s *state, scope string, in *impulse) *scopeHeat {
-	i, ok := slices.BinarySearchFunc(s.scopes, scope, func(x scopeHeat, scope string) int { return compareScopes(x.scope, scope) })
-	if !ok {
-		s.scopes = slices.Insert(s.scopes, i, scopeHeat{scope: scope, last: event.MinTime})
+func (s *state) add(scope scopeID, in *impulse) *scopeHeat {
+	i := 0
+	for i < len(s.scopes) && s.scopes[i].scope != scope {
+		i++
+	}
+	if i == len(s.scopes) {
+		s.scopes = append(s.scopes, scopeHeat{scope: scope, last: event.MinTime})
 	}
 	x := &s.scopes[i]
 	for k := range x.sums {
@@ -155,13 +180,19 @@ func (h *heats) add(s *state, scope string, in *impulse) *scopeHeat {
 	return x
 }
 
-// tell sends an item's new heat to a scope's list.
-func (h *heats) tell(c *operator.Context, item string, x *scopeHeat) {
-	w := warm{Scope: x.scope, Item: item, Last: x.last}
+// heatOf is what a scope's list is to be told.
+func (h *heats) heatOf(x *scopeHeat) warm {
+	w := warm{Last: x.last}
 	for k := range x.sums {
 		w.Heat[k] = x.sums[k].Value()
 	}
-	h.out.Emit(c.Time, w)
+	return w
+}
+
+// tell sends an item's new heat to a scope's list.
+func (h *heats) tell(c *operator.Context, item, scope string, w *warm) {
+	w.Scope, w.Item = scope, item
+	h.out.Emit(c.Time, *w)
 }
 
 // categoryScope is the scope of a category, remembered.
@@ -175,14 +206,16 @@ func (h *heats) categoryScope(category string) string {
 }
 
 // cohortScopes are the scopes of a cohort, remembered.
-func (h *heats) cohortScopes(c cohort) []string {
+func (h *heats) cohortScopes(c cohort) []scopeID {
 	if c == (cohort{}) {
 		return nil
 	}
-	list, ok := h.scopes[c]
+	list, ok := h.cohorts[c]
 	if !ok {
-		list = c.scopes()
-		h.scopes[c] = list
+		for _, scope := range c.scopes() {
+			list = append(list, h.number(scope))
+		}
+		h.cohorts[c] = list
 	}
 	return list
 }
@@ -196,7 +229,7 @@ func (h *heats) Answer(item string, s *state) {
 	}
 	answer := &Heat{Events: s.count, Last: s.last}
 	for k := range answer.Values {
-		answer.Values[k] = s.scopes[0].sums[k].Value()
+		answer.Values[k] = s.scopes[0].sums[k].Value() // ScopeAll came first
 	}
 	h.view.Put(item, answer)
 }
@@ -205,9 +238,14 @@ func (h *heats) Append(dst []byte, s *state) []byte {
 	dst = wire.AppendVarint(dst, s.count)
 	dst = wire.AppendVarint(dst, int64(s.last))
 	dst = wire.AppendUvarint(dst, uint64(len(s.scopes)))
-	for i := range s.scopes {
+	order := make([]int, len(s.scopes))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return compareScopes(h.names[s.scopes[i].scope], h.names[s.scopes[j].scope]) })
+	for _, i := range order {
 		x := &s.scopes[i]
-		dst = wire.AppendString(dst, x.scope)
+		dst = wire.AppendString(dst, h.names[x.scope])
 		dst = wire.AppendVarint(dst, int64(x.last))
 		for k := range x.sums {
 			dst = x.sums[k].Append(dst)
@@ -223,7 +261,7 @@ func (h *heats) Load(version uint8, src []byte, s *state) error {
 	r := wire.NewReader(src)
 	s.count, s.last = r.Varint(), event.Time(r.Varint())
 	for range r.Count() {
-		x := scopeHeat{scope: r.String(), last: event.Time(r.Varint())}
+		x := scopeHeat{scope: h.number(r.String()), last: event.Time(r.Varint())}
 		for k := range x.sums {
 			x.sums[k].Read(r)
 		}

@@ -71,6 +71,12 @@ func (b *boards) rank(k int, heat decay.Value, item string) int {
 	return i
 }
 
+// colder reports whether an item is colder than all of a full list.
+func (b *boards) colder(k int, w *warm, most int) bool {
+	n := len(b.lists[k])
+	return n >= most && b.entries[b.lists[k][n-1]].heat[k] > w.Heat[k]
+}
+
 // has reports whether entry at is at place i of list k.
 func (b *boards) has(k, i int, at int32) bool { return i < len(b.lists[k]) && b.lists[k][i] == at }
 
@@ -80,8 +86,10 @@ func (b *boards) put(w *warm, most int) bool {
 	var places [halfLives]int
 	wanted := false
 	for k := range b.lists {
-		places[k] = b.rank(k, w.Heat[k], w.Item)
-		wanted = wanted || places[k] < most
+		if places[k] = most; !b.colder(k, w, most) {
+			places[k] = b.rank(k, w.Heat[k], w.Item)
+			wanted = wanted || places[k] < most
+		}
 	}
 	if !wanted {
 		return false // colder than all that are in the full lists; so it is in none
