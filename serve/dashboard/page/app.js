@@ -28,4 +28,5 @@ checkpoints.run();
 live.run((stats) => {
   start.onStats(stats);
   areActive(stats.recent_users);
+  if (stats.events.total > 0) workbench.welcome();
 });

@@ -1,13 +1,12 @@
 // The live figures at the top: the stream of stats, shown once a second.
 
-import { Problem, get, stream } from "./api.js";
+import { Problem, stream } from "./api.js";
 import { lines } from "./chart.js";
 import { byId, setText } from "./dom.js";
 import { bytes, compact, count, dateTime, duration, milliseconds } from "./format.js";
 
 const SECONDS = 120; // that the charts show
 const RETRY_MS = [1000, 2000, 4000, 8000];
-const HEALTH_MS = 10_000;
 
 const tick = (ms) => (ms >= 1000 ? `${ms / 1000} s` : `${Number(ms.toFixed(2))} ms`);
 
@@ -17,7 +16,6 @@ const latency = lines(byId("chart-latency"), {
 });
 
 const history = { time: [], rate: [], p50: [], p99: [] };
-let failure = ""; // why the server does not work any more, though it answers
 
 function state(kind, text) {
   byId("state").dataset.state = kind;
@@ -43,7 +41,7 @@ function show(stats) {
   setText(byId("rate-minute"), `${compact(Math.round(events.per_second_60s))} a second over the last minute`);
   setText(byId("p50"), idle ? "–" : milliseconds(ms.p50));
   setText(byId("p99"), idle ? "–" : milliseconds(ms.p99));
-  setText(byId("latency-note"), idle ? "no events in the last minute" : `of the last minute's events; the slowest took ${milliseconds(ms.max)}`);
+  setText(byId("latency-note"), idle ? "no events in the last minute" : `slowest of the last minute ${milliseconds(ms.max)}`);
   setText(byId("events"), count(events.total));
   setText(byId("blocks"), count(stats.blocks));
   setText(byId("queue"), count(queue.blocks));
@@ -61,15 +59,6 @@ function show(stats) {
 
 const behindClock = (s) => (s < 0 ? `${duration(s)} ahead of the clock` : `${duration(s)} behind the clock`);
 
-async function checkHealth() {
-  try {
-    await get("/v1/health");
-    failure = "";
-  } catch (problem) {
-    failure = problem.status === 503 ? problem.message : "";
-  }
-}
-
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 let wake = () => {};
 
@@ -78,15 +67,13 @@ export const retry = () => wake();
 
 /** run shows the live figures for as long as the page is open, and tells each one to onStats. */
 export async function run(onStats) {
-  checkHealth();
-  setInterval(checkHealth, HEALTH_MS);
   for (let tries = 0; ; tries++) {
     let needsKey = false;
     try {
       await stream("/v1/stats/stream", (stats) => {
         tries = 0;
         show(stats);
-        if (failure) state("failed", `Failed: ${failure}`);
+        if (stats.failure) state("failed", `Failed: ${stats.failure}`);
         else state("live", "Live");
         onStats(stats);
       });

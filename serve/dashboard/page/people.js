@@ -1,5 +1,5 @@
-// The shoppers that this browser has met, as the picker offers them. The
-// server has no list of users; ids are remembered here.
+// The shoppers that the picker offers: those that this browser has met, which
+// are remembered here, and those that the server says were active just now.
 
 import { byId, el, keyed } from "./dom.js";
 

@@ -13,6 +13,7 @@ const HASH = "#shopper=";
 
 const shopper = new Shopper();
 let shown = null; // what the columns show: {ids, recent, profile, requestId}
+let welcomed = false;
 let queue = Promise.resolve(); // what is to be done, one after the other
 
 const past = { view: "Viewed", like: "Liked", cart: "Put in the cart:", purchase: "Bought" };
@@ -62,6 +63,15 @@ function hints(recommendations, recent) {
   setText(byId("list-hint"), recommendations ? "" : category
     ? `There is nothing to recommend in “${category}”.`
     : "There is nothing to recommend: the catalogue has no items, or all of them were seen.");
+}
+
+/** welcome shows somebody to a reader who has chosen nobody: a shopper who was just active, or else a visit. */
+export function welcome() {
+  if (shopper.kind !== "none" || welcomed) return;
+  welcomed = true;
+  const user = anyone("");
+  if (user) open(user);
+  else openVisit();
 }
 
 function summary(changed) {
@@ -177,7 +187,11 @@ function listen() {
 
 function filtered(change) {
   Object.assign(shopper.filter, change);
-  if (shopper.kind !== "none") inTurn(() => refresh(true));
+  const { category, seen } = shopper.filter;
+  inTurn(async () => {
+    await refresh(true);
+    tell("idle", `Recommended from ${category ? `“${category}”` : "all categories"}, ${seen ? "also what was seen before" : "without what was seen before"}.`);
+  });
 }
 
 /** reload reads everything again, as after a key was entered. */
@@ -188,6 +202,7 @@ export function reload() {
       tell("idle", "Here we are again.");
     });
   } else if (location.hash.startsWith(HASH)) {
+    welcomed = true;
     open(decodeURIComponent(location.hash.slice(HASH.length)));
   } else {
     tell("idle", "Pick a shopper, make a new one, or just click on an item that is trending.");
