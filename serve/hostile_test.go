@@ -384,11 +384,11 @@ func TestLogThatDoesNotGetOn(t *testing.T) {
 func TestTooManyBatchRows(t *testing.T) {
 	w := servetest.New()
 	s := running(t, Options{Parts: w.Parts()})
-	ids := strings.TrimSuffix(strings.Repeat("1,", api.MaxBatch), ",")
+	ids := strings.TrimSuffix(strings.Repeat("1,", api.MaxIDs), ",")
 	for _, c := range []struct{ path, body, says string }{
 		{"/v1/recommendations:batch", `{"user_ids":[` + ids + `],"n":1000}`, "100000"},
-		{"/v1/recommendations:batch", `{"user_ids":[1,` + ids + `]}`, "1 to 1000 ids"},
-		{"/v1/sessions/recommendations", `{"items":[1,` + ids + `]}`, "0 to 1000 ids"},
+		{"/v1/recommendations:batch", `{"user_ids":[1,` + ids + `]}`, "at most 1000 ids, got more"},
+		{"/v1/sessions/recommendations", `{"items":[1,` + ids + `]}`, "at most 1000 ids, got more"},
 	} {
 		r, err := http.Post("http://"+s.Addr()+c.path, "application/json", strings.NewReader(c.body))
 		expectProblem(t, r, err, http.StatusBadRequest, c.says)

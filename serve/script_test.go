@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 
@@ -35,6 +36,7 @@ import (
 //	                catalog, letters, redact, rank; without arguments nothing
 //	                fails any more
 //	habits USER     puts a profile, activity and sessions of a user into the views
+//	checkpoints     two of them have finished
 //	lists           the input is lines "VIEW KEY: ITEM=SCORE ...": the view is
 //	                neighbors, with scores, or trending, with the heat that it
 //	                had on 2000-12-24T22:12:40Z
@@ -78,6 +80,12 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return ""
 	case "habits":
 		s.world.Publish(habits(d.CmdArgs[0].Key)...)
+		return ""
+	case "checkpoints":
+		s.world.History = []api.Checkpoint{
+			{Block: 10, Started: servetest.Now, Duration: 20 * time.Millisecond, Stall: time.Millisecond, Bytes: 1000, Keys: 7},
+			{Block: 20, Started: servetest.Now.Add(10 * time.Second), Duration: 40500 * time.Microsecond, Stall: 2 * time.Millisecond, Bytes: 500, Keys: 3},
+		}
 		return ""
 	case "lists":
 		s.world.Publish(lists(t, d)...)

@@ -43,7 +43,51 @@ func (ID) Schema(huma.Registry) *huma.Schema {
 	}
 }
 
-func texts(ids []ID) []string {
+// IDs is a list of ids in a body, of at most MaxIDs: a longer one is not read
+// to its end.
+type IDs []ID
+
+// MaxIDs is the length of the longest list of ids.
+const MaxIDs = 1000
+
+// errTooMany is the error of a list that is too long.
+var errTooMany = errors.New("too many ids")
+
+// UnmarshalJSONFrom reads a list, or null as none.
+func (ids *IDs) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if d.PeekKind() != '[' {
+		v, err := d.ReadValue()
+		if err == nil && v.Kind() != 'n' {
+			err = &json.SemanticError{JSONKind: v.Kind(), GoType: reflect.TypeFor[IDs](), JSONPointer: d.StackPointer()}
+		}
+		return err
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	list := IDs{}
+	for d.PeekKind() != ']' {
+		if len(list) == MaxIDs {
+			return errTooMany
+		}
+		var id ID
+		if err := json.UnmarshalDecode(d, &id); err != nil {
+			return err
+		}
+		list = append(list, id)
+	}
+	*ids = list
+	_, err := d.ReadToken()
+	return err
+}
+
+// Schema implements huma.SchemaProvider.
+func (IDs) Schema(r huma.Registry) *huma.Schema {
+	most := MaxIDs
+	return &huma.Schema{Type: huma.TypeArray, Items: ID("").Schema(r), MaxItems: &most}
+}
+
+func texts(ids IDs) []string {
 	list := make([]string, len(ids))
 	for i, id := range ids {
 		list[i] = string(id)
@@ -51,7 +95,8 @@ func texts(ids []ID) []string {
 	return list
 }
 
-func countOf(ids []ID) string {
+// countOf says how many ids there are, in words.
+func countOf(ids IDs) string {
 	if ids == nil {
 		return ""
 	}
@@ -85,6 +130,9 @@ func badJSON(err error, whole reflect.Type) error {
 		if bad, ok := errors.AsType[*event.FieldError](err); ok {
 			f.Expected, f.Got = bad.Expected, bad.Got
 		}
+		if errors.Is(err, errTooMany) {
+			f.Got = "more"
+		}
 		if errors.Is(err, json.ErrUnknownName) {
 			f.Expected = "a known member: " + members(whole)
 			f.Got = problem.Excerpt(s.JSONPointer.LastToken())
@@ -112,7 +160,7 @@ func described(t reflect.Type) string {
 	case reflect.Struct:
 		return "an object with " + members(t)
 	case reflect.Slice:
-		return "a list of ids"
+		return fmt.Sprintf("a list of at most %d ids", MaxIDs)
 	case reflect.Int:
 		return "a whole number"
 	case reflect.Bool:

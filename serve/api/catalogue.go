@@ -122,7 +122,7 @@ func (a *API) putItem(ctx context.Context, in *ItemInput) (*ItemOutput, error) {
 	if bad != nil {
 		return nil, badRecord(bad)
 	}
-	if _, err := a.change(ctx, a.putItemChange(&item)); err != nil {
+	if _, err := a.change(ctx, a.putItems(item)...); err != nil {
 		return nil, err
 	}
 	if stored := a.parts.Index.Item(item.ID); stored != nil { // unless it was deleted just now
@@ -160,17 +160,21 @@ func badRecord(bad *event.FieldError) error {
 	return problem.BadFields(problem.Field{Field: bad.Field, Expected: bad.Expected, Got: bad.Got})
 }
 
-// putItemChange is the change that puts an item. One that is new and does not
-// say when it was created was created now, in stream time.
-func (a *API) putItemChange(item *event.Item) event.Change {
-	if item.Created == 0 && a.parts.Index.Item(item.ID) == nil {
-		s := a.parts.Views.Snapshot()
-		defer s.Close()
-		if now := s.StreamTime(); now != event.MinTime {
+// putItems are the changes that put items. One that is new and does not say
+// when it was created was created now, in stream time.
+func (a *API) putItems(items ...event.Item) []event.Change {
+	s := a.parts.Views.Snapshot()
+	defer s.Close()
+	now := s.StreamTime()
+	changes := make([]event.Change, len(items))
+	for i := range items {
+		item := &items[i]
+		if item.Created == 0 && now != event.MinTime && a.parts.Index.Item(item.ID) == nil {
 			item.Created = now
 		}
+		changes[i] = event.Change{Kind: event.PutItem, Item: item}
 	}
-	return event.Change{Kind: event.PutItem, Item: item}
+	return changes
 }
 
 func (a *API) postItems(ctx context.Context, in *BulkInput) (*BulkOutput, error) {
@@ -180,11 +184,7 @@ func (a *API) postItems(ctx context.Context, in *BulkInput) (*BulkOutput, error)
 	}
 	defer body.Release()
 	parsed := event.ParseItems(body.Bytes, in.request.Header.Get("Content-Type"), event.Options{})
-	changes := make([]event.Change, len(parsed.Items))
-	for i := range parsed.Items {
-		changes[i] = a.putItemChange(&parsed.Items[i])
-	}
-	return a.bulk(ctx, changes, parsed.Errors)
+	return a.bulk(ctx, a.putItems(parsed.Items...), parsed.Errors)
 }
 
 func (a *API) postUsers(ctx context.Context, in *BulkInput) (*BulkOutput, error) {

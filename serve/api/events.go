@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"millrace/event"
@@ -54,6 +55,7 @@ func (a *API) postEvents(ctx context.Context, in *EventsInput) (*EventsOutput, e
 	if err := a.reject(parsed.Bad, now); err != nil {
 		return nil, err
 	}
+	body.Release() // what follows is waiting
 	if ticket == nil {
 		return nil, allBad(parsed.Errors)
 	}
@@ -61,14 +63,16 @@ func (a *API) postEvents(ctx context.Context, in *EventsInput) (*EventsOutput, e
 	if answer.Body.Errors == nil {
 		answer.Body.Errors = []event.FieldError{}
 	}
+	user := parsed.Events[len(parsed.Events)-1].User
 	ctx, cancel := context.WithTimeout(ctx, a.parts.MaxWait)
 	defer cancel()
-	answer.Body.Duplicates, err = a.acknowledge(ctx, ticket, parsed.Events, in.Wait)
+	identified := slices.ContainsFunc(parsed.Events, func(e event.Event) bool { return e.ID != "" })
+	answer.Body.Duplicates, err = a.acknowledge(ctx, ticket, len(parsed.Events), identified, in.Wait)
 	answer.Body.Accepted -= answer.Body.Duplicates
 	if err != nil {
 		return nil, err
 	}
-	a.active.add(parsed.Events[len(parsed.Events)-1].User)
+	a.active.add(user)
 	a.parts.Meter.Received(answer.Body.Accepted, answer.Body.Duplicates)
 	return answer, nil
 }
@@ -118,28 +122,22 @@ func (a *API) submit(events []event.Event, source string, next uint64) (Ticket, 
 const maxPooledPayload = 1 << 20
 
 // acknowledge waits until a batch is durable, and until it is visible if that
-// is asked for or if only then it is known which events were repeats.
-func (a *API) acknowledge(ctx context.Context, t Ticket, events []event.Event, wait string) (duplicates int, err error) {
+// is asked for, or if events have an id, as only then it is known which of
+// them were repeats.
+func (a *API) acknowledge(ctx context.Context, t Ticket, count int, identified bool, wait string) (duplicates int, err error) {
 	if err := durable(ctx, t); err != nil {
 		return 0, fmt.Errorf("store events: %w", err)
 	}
-	dedup := false
-	for i := range events {
-		if events[i].ID != "" {
-			dedup = true
-			break
-		}
-	}
-	if !dedup && wait != waitApplied {
+	if !identified && wait != waitApplied {
 		return 0, nil
 	}
 	if err := a.parts.Engine.Wait(ctx, t.Block()); err != nil {
 		return 0, fmt.Errorf("the events are durable, but not visible: %w", err)
 	}
-	if !dedup {
+	if !identified {
 		return 0, nil
 	}
-	return a.parts.Engine.Duplicates(t.Block(), t.First(), len(events)), nil
+	return a.parts.Engine.Duplicates(t.Block(), t.First(), count), nil
 }
 
 const waitApplied = "applied"

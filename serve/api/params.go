@@ -6,8 +6,6 @@ import (
 	"reflect"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -19,9 +17,10 @@ import (
 // expectedID is what an id has to be.
 const expectedID = "1 to 256 bytes of UTF-8 without control characters"
 
-// checkID says what is wrong with an id that came as text.
+// checkID says what is wrong with an id that came as text; the rules are those
+// of every id.
 func checkID(field, id string) error {
-	if id == "" || len(id) > event.MaxIDBytes || !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
+	if event.ValidateUser(&event.User{ID: id}) != nil {
 		return problem.BadField(field, expectedID, id)
 	}
 	return nil

@@ -18,8 +18,6 @@ const (
 	MaxN         = 1000
 	MaxOffset    = 10_000
 	DefaultN     = 10
-	MaxSession   = 1000    // items of a session
-	MaxBatch     = 1000    // users of a batch
 	MaxBatchRows = 100_000 // recommendations of a batch
 )
 
@@ -151,13 +149,13 @@ type SessionInput struct{ HTTP }
 
 // SessionBody is the body of POST /v1/sessions/recommendations.
 type SessionBody struct {
-	Items []ID `json:"items" maxItems:"1000" doc:"What the visitor looked at, the newest last." required:"true"`
+	Items IDs `json:"items" doc:"What the visitor looked at, the newest last." required:"true"`
 	Choice
 }
 
 // BatchBody is the body of POST /v1/recommendations:batch.
 type BatchBody struct {
-	UserIDs []ID `json:"user_ids" minItems:"1" maxItems:"1000" doc:"For whom." required:"true"`
+	UserIDs IDs `json:"user_ids" doc:"For whom." required:"true"`
 	Choice
 }
 
@@ -166,8 +164,8 @@ func (a *API) sessionRecommendations(_ context.Context, in *SessionInput) (*Reco
 	if err := a.readJSON(in.HTTP, &body); err != nil {
 		return nil, err
 	}
-	if body.Items == nil || len(body.Items) > MaxSession {
-		return nil, problem.BadField("items", fmt.Sprintf("a list of 0 to %d ids", MaxSession), countOf(body.Items))
+	if body.Items == nil {
+		return nil, problem.BadField("items", fmt.Sprintf("a list of at most %d ids", MaxIDs), "")
 	}
 	if err := body.Choice.checkBody(); err != nil {
 		return nil, err
@@ -188,8 +186,8 @@ func (a *API) batchRecommendations(ctx context.Context, in *SessionInput) (*Batc
 	if err := a.readJSON(in.HTTP, &body); err != nil {
 		return nil, err
 	}
-	if len(body.UserIDs) == 0 || len(body.UserIDs) > MaxBatch {
-		return nil, problem.BadField("user_ids", fmt.Sprintf("a list of 1 to %d ids", MaxBatch), countOf(body.UserIDs))
+	if len(body.UserIDs) == 0 {
+		return nil, problem.BadField("user_ids", fmt.Sprintf("a list of 1 to %d ids", MaxIDs), countOf(body.UserIDs))
 	}
 	if err := body.Choice.checkBody(); err != nil {
 		return nil, err

@@ -63,9 +63,6 @@ func New(limit int, budget int64) *Intake {
 	return in
 }
 
-// Limit is how many bytes a body may have.
-func (in *Intake) Limit() int { return in.limit }
-
 // InFlight is how many bytes of buffers are in use.
 func (in *Intake) InFlight() int64 { return in.used.Load() }
 
