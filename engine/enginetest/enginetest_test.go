@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -23,15 +24,21 @@ func program() (*embedded.Program, error) {
 	return &embedded.Program{Topology: t, Types: types, OutOfOrderness: 5 * event.Second}, t.Err()
 }
 
-// check runs a stream on the embedded engine with several numbers of shards
-// and block boundaries, and on the block-less one with several interleavings.
-func check(t *testing.T, stream enginetest.Stream, interleavings int) {
+// blocks runs a stream on the embedded engine with other numbers of shards and
+// other block boundaries.
+func blocks(t *testing.T, stream enginetest.Stream) enginetest.Contents {
 	want := enginetest.Embedded(t, program, stream, 2, 1)
 	if len(want) == 0 {
 		t.Fatal("the engine holds nothing: the stream is empty")
 	}
 	enginetest.Equal(t, "embedded, 2 shards and 5 shards with other blocks", want, enginetest.Embedded(t, program, stream, 5, 2))
-	for seed := range interleavings {
+	return want
+}
+
+// interleavings runs a stream on the block-less engine, in order and with
+// shards that interleave at random, and compares with the embedded one.
+func interleavings(t *testing.T, stream enginetest.Stream, want enginetest.Contents, seeds int) {
+	for seed := range seeds {
 		enginetest.Equal(t, "embedded and block-less", want, enginetest.BlockLess(t, program, stream, 1+seed*2%5, uint64(seed)))
 	}
 	t.Logf("%d states and answers agree", len(want))
@@ -39,7 +46,8 @@ func check(t *testing.T, stream enginetest.Stream, interleavings int) {
 
 // Generated traffic with late events, repeats, catalogue changes and deletions.
 func TestEnginesAgreeOnGeneratedTraffic(t *testing.T) {
-	check(t, generated(t, 20_000), 4)
+	stream := generated(t, 20_000)
+	interleavings(t, stream, blocks(t, stream), 4)
 }
 
 func generated(t *testing.T, events uint64) enginetest.Stream {
@@ -76,7 +84,12 @@ func generated(t *testing.T, events uint64) enginetest.Stream {
 	}
 }
 
-// MovieLens 1M, where it is there.
+// blockLessRows is how much of MovieLens the block-less engine is given: it
+// moves one record at a time, so all of it takes many minutes (`make soak`).
+const blockLessRows = 60_000
+
+// MovieLens 1M, where it is there: all of it in blocks, the beginning of it
+// without blocks as well.
 func TestEnginesAgreeOnMovieLens(t *testing.T) {
 	const path = "../../../shared/data/ml-1m"
 	if _, err := os.Stat(filepath.Join(path, "movies.dat")); errors.Is(err, fs.ErrNotExist) {
@@ -85,17 +98,33 @@ func TestEnginesAgreeOnMovieLens(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
-	check(t, func(yield func(*event.Event, *event.Change) bool) {
+	all := movieLens(t, path, math.MaxInt)
+	want := blocks(t, all)
+	if os.Getenv("MILLRACE_SOAK") != "" {
+		interleavings(t, all, want, 2)
+		return
+	}
+	some := movieLens(t, path, blockLessRows)
+	interleavings(t, some, blocks(t, some), 2)
+}
+
+func movieLens(t *testing.T, path string, most int) enginetest.Stream {
+	return func(yield func(*event.Event, *event.Change) bool) {
 		readers, err := file.Open(path, file.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
+		n := 0
 		for _, r := range readers {
-			if !records(t, r, yield) {
+			more := records(t, r, func(e *event.Event, c *event.Change) bool {
+				n++
+				return n <= most && yield(e, c)
+			})
+			if !more {
 				return
 			}
 		}
-	}, 2)
+	}
 }
 
 // records reads a source to its end, unless yield says no.
