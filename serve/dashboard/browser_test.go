@@ -31,6 +31,8 @@ func TestBrowser(t *testing.T) {
 		{"a new shopper gets a profile", testColdStart},
 		{"an anonymous visit", testVisit},
 		{"an item and its neighbors", testDrawer},
+		{"followed while others act", testFollow},
+		{"times and figures", testFunctions},
 		{"the keyboard is enough", testKeyboard},
 		{"looks", testLooks},
 		{"a shopper in the address", testAddress},
@@ -87,13 +89,13 @@ func testLive(p *page, s *shop, _ string) {
 	}
 	s.send("POST", "/v1/events?wait=applied", body.String())
 	p.wait(fmt.Sprintf(`Number(document.querySelector("#events").textContent.replaceAll(",", "")) >= %v`, before+500))
-	p.wait(`document.querySelector("#p99").textContent.endsWith("ms")`)
+	p.wait(`document.querySelector("#p99").textContent !== "–"`)
 	for _, id := range []string{"#stream-time", "#lag", "#blocks", "#queue", "#memory", "#uptime", "#version"} {
 		if text := p.text(id); text == "" || text == "–" {
 			p.t.Errorf("%s is not shown", id)
 		}
 	}
-	if text := p.text("#stream-time"); !strings.HasPrefix(text, "2024-01-") {
+	if text := p.text("#stream-date"); !strings.HasPrefix(text, "2024-01-") {
 		p.t.Errorf("stream time %q, want that of the traffic", text)
 	}
 	// Both charts have drawn something.
@@ -288,6 +290,42 @@ func testDrawer(p *page, _ *shop, _ string) {
 	p.wait(`!document.querySelector("#item").open`)
 }
 
+func testFollow(p *page, s *shop, user string) {
+	p.click("#surprise")
+	p.waitText("#told", "Opened")
+	p.choose(user)
+	p.click("#follow")
+	s.send("POST", "/v1/events?wait=applied", `{"user_id":`+quoted(user)+`,"item_id":"i2","event_type":"dislike","timestamp":"2024-01-05T09:10:00Z"}`)
+	p.waitText("#recent .reason", "disliked")
+	if got := p.items("#recent")[0]; got.ID != "i2" || got.Change != "new" {
+		p.t.Errorf("the newest item is %+v, want i2 as new", got)
+	}
+}
+
+// testFunctions calls functions of the page's modules.
+func testFunctions(p *page, _ *shop, _ string) {
+	for _, test := range []struct{ module, call, want string }{
+		// An event of now has the wall clock's time where the stream is live, ...
+		{"shopper", `eventTime(null, 1000)`, "1000"},
+		{"shopper", `eventTime("2024-01-01T00:00:00Z", Date.UTC(2024, 0, 1, 0, 4))`, fmt.Sprint(1704067200000 + 4*60000)},
+		{"shopper", `eventTime("2024-01-01T00:00:00Z", Date.UTC(2023, 11, 31, 23, 56))`, "1704067200001"},
+		// ... and else that of the stream's newest event, a millisecond later.
+		{"shopper", `eventTime("2024-01-01T00:00:00Z", Date.UTC(2024, 0, 1, 0, 6))`, "1704067200001"},
+		{"shopper", `eventTime("2024-01-01T00:00:00Z", Date.UTC(2023, 11, 31, 23, 54))`, "1704067200001"},
+		{"list", `[...changes(["a", "b", "c"], ["c", "a", "d"])].map(([id, c]) => id + c.text)`, "c▲ 2,a▼ 1,dnew"},
+		{"format", `[0.42, 8.126, 12.34, 123.4, 1234, 12345].map(milliseconds)`, "0.42 ms,8.13 ms,12.3 ms,123 ms,1.2 s,12 s"},
+		{"format", `[0, 1023, 1536, 1048576].map(bytes)`, "0 B,1023 B,1.5 KiB,1.0 MiB"},
+		{"format", `[0, 5.04, 59, 90, 5400, 86400, 700000000].map(duration)`, "0 s,5.0 s,59 s,2 min,1.5 h,1 day,22 years"},
+		{"format", `before("2024-01-01T00:00:00Z", "2024-01-01T00:00:30Z")`, "30 s ago"},
+	} {
+		got, err := chromedp.Run(p.ctx, chromedp.Evaluate[string](`import("/dashboard/`+test.module+`.js").then((m) => { const `+
+			`{ eventTime, changes, milliseconds, bytes, duration, before } = m; return String(`+test.call+`); })`, chromedp.EvalAwaitPromise))
+		if err != nil || got != test.want {
+			p.t.Errorf("%s: got %q, want %q (%v)", test.call, got, test.want, err)
+		}
+	}
+}
+
 func testMarkup(p *page, s *shop, _ string) {
 	const title = `<img src=x onerror="window.hacked=1"><b>Bold</b>`
 	s.send("PUT", "/v1/items/markup", `{"title":`+quoted(title)+`,"categories":["<i>Odd</i>"]}`)
@@ -382,6 +420,8 @@ func testKeys(t *testing.T, browser context.Context, s *shop, user string) {
 	p.choose(user)
 	s.stop()
 	p.waitText("#state-text", "No connection")
+	p.click("#list .item [data-act=view]")
+	p.waitText("#told", "The server does not answer")
 	s.start("MILLRACE_KEYS=" + key)
 	p.wait(`document.querySelector("#key-dialog").open`)
 	p.waitText("#state-text", "API key needed")

@@ -27,7 +27,6 @@ function fill(node, c) {
 async function refresh() {
   const answer = await get("/v1/checkpoints");
   const list = answer.checkpoints;
-  byId("checkpoints").classList.toggle("empty", list.length === 0);
   shown = list.slice(-BARS);
   const places = shown.map((_, i) => i);
   durations.show([places, shown.map((c) => c.duration_ms)]);

@@ -80,7 +80,7 @@ export function before(text, now) {
 /** titled is an item's title, or its id where it has none. */
 export const titled = (item) => item.title || item.item_id;
 
-const words = { purchase: "bought", cart: "in the cart", like: "liked", dislike: "disliked", view: "viewed", click: "clicked", rating: "rated", impression: "was shown" };
+const words = { purchase: "bought", cart: "in cart", like: "liked", dislike: "disliked", view: "viewed", click: "clicked", rating: "rated", impression: "was shown" };
 
 /** did is an event type as something that was done. */
 export const did = (type) => words[type] ?? type;

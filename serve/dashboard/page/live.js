@@ -46,7 +46,9 @@ function show(stats) {
   setText(byId("blocks"), count(stats.blocks));
   setText(byId("queue"), count(queue.blocks));
   setText(byId("queue-note"), queue.body_bytes > 0 ? `blocks, and ${bytes(queue.body_bytes)} arriving` : "blocks that wait");
-  setText(byId("stream-time"), dateTime(mark.stream_time));
+  const [date, time] = dateTime(mark.stream_time).split(" ");
+  setText(byId("stream-time"), time ?? "–");
+  setText(byId("stream-date"), time ? `${date} UTC` : "before the first event");
   setText(byId("lag"), mark.watermark ? duration(mark.behind_stream_s) : "–");
   setText(byId("lag-note"), mark.watermark ? behindClock(mark.behind_clock_s) : "before the first event");
   setText(byId("memory"), bytes(stats.memory.total_bytes));

@@ -61,7 +61,7 @@ const facts = (...pairs) => el("dl", { className: "facts" },
 function showSession({ session, sessions }) {
   const past = sessions.closed ? `${plural(sessions.closed, "visit")} before, ${duration(sessions.average_length_s)} on average` : "no visit before";
   content("session").replaceChildren(session
-    ? facts(["Going on for", duration(session.length_s)], ["So far", `${plural(session.events, "event")}, ${plural(session.items.length, "item")}`], ["Others", past])
+    ? facts(["Going on for", session.length_s < 1 ? "no time yet" : duration(session.length_s)], ["So far", `${plural(session.events, "event")}, ${plural(session.items.length, "item")}`], ["Others", past])
     : el("p", { className: "hint" }, `No visit is going on; ${past}.`));
 }
 

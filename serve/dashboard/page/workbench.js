@@ -143,9 +143,11 @@ function openVisit() {
 function describe(submission) {
   submission.preventDefault();
   const { age, gender } = submission.target.elements;
+  const began = performance.now();
   inTurn(async () => {
     await shopper.describe(Number(age.value), gender.value);
     const changed = await refresh(true);
+    setText(byId("stopwatch"), milliseconds(performance.now() - began));
     tell("done", "Age and gender are known now, and with them what is popular with such people: ", summary(changed), ".");
   });
 }
