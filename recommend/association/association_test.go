@@ -206,33 +206,7 @@ func TestCommutes(t *testing.T) {
 		o := association.Defaults()
 		o.Windows, o.Partners, o.Top = 2, 3, 2
 		o.Neighbors.Rows = pairs.Options{Pane: 24 * event.Minute, HalfLife: event.Hour, Capacity: 2, Top: 2}
-		events := drawEvents(t)
-		run := func(shards int, seed uint64) string {
-			e := operatortest.New[event.Enriched](build(o), shards, 5*event.Second, seed)
-			for i := range events {
-				e.Send(events[i].Time, &events[i])
-			}
-			e.Drain()
-			var b bytes.Buffer
-			for _, stage := range slices.Sorted(maps.Keys(e.State())) {
-				for _, key := range slices.Sorted(maps.Keys(e.State()[stage])) {
-					fmt.Fprintf(&b, "%s %s %x\n", stage, key, e.State()[stage][key])
-				}
-			}
-			for _, view := range slices.Sorted(maps.Keys(e.Views())) {
-				for _, key := range slices.Sorted(maps.Keys(e.Views()[view])) {
-					v, _ := e.Views()[view][key].AppendBinary(nil)
-					fmt.Fprintf(&b, "%s %s %x\n", view, key, v)
-				}
-			}
-			return b.String()
-		}
-		want := run(1, 0)
-		for seed := uint64(1); seed <= 3; seed++ {
-			if got := run(3, seed); got != want {
-				t.Fatalf("seed %d, 3 shards:\n%s\nin order on 1 shard:\n%s", seed, got, want)
-			}
-		}
+		recommendtest.Equal(t, func() *operator.Topology { return build(o) }, drawEvents(t))
 	})
 }
 

@@ -91,10 +91,9 @@ func (o Options) Validate() error {
 
 // Handles are the stages that Add adds.
 type Handles struct {
-	Windows      operator.Handle // ports PortLed and PortLate
-	Association  operator.Handle // port PortAssociations
-	Cooccurrence operator.Handle // port pairs.PortPairs
-	Neighbors    operator.Handle
+	Windows     operator.Handle // ports PortLed and PortLate
+	Association operator.Handle // port PortAssociations
+	Neighbors   pairs.Handles
 }
 
 // Add adds the stages to the cleaned events, which a stage keyed by user
@@ -106,7 +105,6 @@ func Add(in operator.Stream[event.Enriched], types *event.Types, o Options) Hand
 	var h Handles
 	h.Windows = addWindows(in, o)
 	h.Association = addSums(operator.From[Led](h.Windows, PortLed), o)
-	h.Cooccurrence = pairs.AddTrail(in, StageCooccurrence, types, o.Neighbors.trail())
-	h.Neighbors = pairs.AddRows(operator.From[pairs.Contribution](h.Cooccurrence, pairs.PortPairs), StageNeighbors, o.Neighbors.Rows)
+	h.Neighbors = pairs.Add(in, StageCooccurrence, StageNeighbors, types, o.Neighbors.trail(), o.Neighbors.Rows)
 	return h
 }

@@ -1,7 +1,6 @@
 package pairs
 
 import (
-	"math"
 	"slices"
 
 	"millrace/event"
@@ -77,78 +76,76 @@ func (b *Book) Close(c *operator.Context, r *Row, at event.Time) {
 	if len(r.panes) == 0 || r.panes[0].end != at {
 		return
 	}
-	p := &r.panes[0]
 	b.settle(r)
-	if r.many {
-		b.rank(r) // while the changes can still be told
-	}
+	p := &r.panes[0]
 	var s step
 	s, r.base = stepOver(r.base, r.begun, p)
 	r.begun, r.through = true, at
-	if s.scale != 1 {
-		b.rescale(r, s)
-		s.scale = 1
-	}
-	for _, n := range p.counts.cells {
-		if n.id == 0 {
-			continue
-		}
-		w := r.weights.at(n.id)
-		if w == nil {
-			w = r.weights.insert(n.id, &b.weights)
-		}
-		*w = s.after(*w, float32(n.value))
-	}
+	b.weighed[0] = b.over(b.weighed[0][:0], r.weights, s, r.panes[:1])
 	r.total = s.after(r.total, float32(p.sum))
-	p.counts.drop(&b.counts)
+	r.stale = r.stale || s.scale != 1
+	p.counts.drop(&b.pool)
 	r.panes = slices.Delete(r.panes, 0, 1)
-	if r.weights.used > 2*b.options.Capacity {
-		b.prune(r)
-	}
+	r.keep(b.prune(r, b.weighed[0]))
 	b.join(c, r)
 	b.settle(r)
 }
 
-// settle thins the panes that may be, so that the row holds exactly what its
-// definition says.
-func (b *Book) settle(r *Row) {
-	for i := range r.panes {
-		if p := &r.panes[i]; p.crowded != math.MaxInt && p.counts.used > b.options.fresh() {
-			b.thin(r, p)
+// over appends the weights after a step over panes that close as one.
+func (b *Book) over(dst, weights []partner, s step, panes []pane) []partner {
+	b.dense = grow(b.dense, b.names)
+	for i := range panes {
+		for _, c := range panes[i].counts.cells {
+			b.dense[c.id] = saturating(b.dense[c.id], c.count)
 		}
 	}
+	for _, k := range weights {
+		n := b.dense[k.id]
+		if n == 0 && s.scale == 1 {
+			dst = append(dst, k)
+			continue
+		}
+		b.dense[k.id] = 0
+		if w := s.after(k.weight, float32(n)); w > 0 {
+			dst = append(dst, partner{k.id, w})
+		}
+	}
+	for i := range panes {
+		for _, c := range panes[i].counts.cells {
+			if n := b.dense[c.id]; n != 0 {
+				b.dense[c.id] = 0
+				dst = append(dst, partner{c.id, s.after(0, float32(n))})
+			}
+		}
+	}
+	return dst
 }
 
-// rescale moves the base of the weights.
-func (b *Book) rescale(r *Row, s step) {
-	old := r.weights
-	r.weights = table[float32]{}
-	for _, c := range old.cells {
-		if w := s.carry(c.value); w > 0 {
-			*r.weights.insert(c.id, &b.weights) = w
-		}
+// prune leaves the Capacity heaviest of weights if there are too many.
+func (b *Book) prune(r *Row, weights []partner) []partner {
+	if len(weights) <= 2*b.options.Capacity {
+		return weights
 	}
-	old.drop(&b.weights)
-	r.total = s.carry(r.total)
-	r.stale = true
-}
-
-// prune keeps the Capacity heaviest partners, as of what is closed.
-func (b *Book) prune(r *Row) {
-	b.scratch = b.scratch[:0]
-	for _, c := range r.weights.cells {
-		if c.id != 0 {
-			b.scratch = append(b.scratch, rank(c.id, c.value))
-		}
+	b.found = b.found[:0]
+	for _, k := range weights {
+		b.found = append(b.found, rank(k.id, k.weight))
 	}
-	kept := b.first(b.scratch, b.options.Capacity)
-	r.weights.drop(&b.weights)
-	for _, k := range kept {
-		*r.weights.insert(k.id(), &b.weights) = k.weight()
+	weights = weights[:0]
+	for _, k := range b.choose(b.found, b.options.Capacity) {
+		weights = append(weights, partner{k.id(), k.weight()})
 	}
 	if len(r.panes) > 0 { // one that was dropped may count in them
 		r.stale, r.pending = true, true
 	}
+	return weights
+}
+
+// keep copies weights into the row.
+func (r *Row) keep(weights []partner) {
+	if len(weights) > cap(r.weights) {
+		r.weights = make([]partner, 0, len(weights)+len(weights)/4)
+	}
+	r.weights = append(r.weights[:0], weights...)
 }
 
 // join makes one pane of the open slices of the pane that is now settled.
@@ -168,18 +165,13 @@ func (b *Book) join(c *operator.Context, r *Row) {
 		p := &r.panes[i]
 		first.sum += p.sum
 		for _, k := range p.counts.cells {
-			if k.id == 0 {
-				continue
-			}
-			if v := first.counts.at(k.id); v != nil {
-				*v = saturating(*v, k.value)
-			} else {
-				*first.counts.insert(k.id, &b.counts) = k.value
+			if k.id != 0 {
+				first.counts.add(k.id, k.count, &b.pool)
 			}
 		}
-		p.counts.drop(&b.counts)
+		p.counts.drop(&b.pool)
 	}
-	first.start, first.end, first.crowded = r.through+1, last, b.options.fresh()
+	first.start, first.end, first.settled = r.through+1, last, true
 	r.panes = slices.Delete(r.panes, 1, n)
 	c.SetTimer(last)
 }

@@ -19,9 +19,10 @@ func (b *Book) Append(dst []byte, r *Row) []byte {
 	dst = wire.AppendVarint(dst, r.base)
 	dst = wire.AppendVarint(dst, int64(r.through))
 	dst = appendFloat32(dst, r.total)
-	dst = wire.AppendUvarint(dst, uint64(r.weights.used))
-	for _, id := range sorted(b, &r.weights) {
-		dst = appendFloat32(wire.AppendString(dst, b.names.Name(id)), r.weights.get(id))
+	slices.SortFunc(r.weights, func(x, y partner) int { return b.names.Compare(x.id, y.id) })
+	dst = wire.AppendUvarint(dst, uint64(len(r.weights)))
+	for _, k := range r.weights {
+		dst = appendFloat32(wire.AppendString(dst, b.names.Name(k.id)), k.weight)
 	}
 	dst = wire.AppendUvarint(dst, uint64(len(r.panes)))
 	for i := range r.panes {
@@ -29,25 +30,25 @@ func (b *Book) Append(dst []byte, r *Row) []byte {
 		dst = wire.AppendVarint(dst, int64(p.start-r.through))
 		dst = wire.AppendUvarint(dst, uint64(p.end-p.start))
 		dst = wire.AppendUvarint(dst, p.sum)
-		dst = wire.AppendUvarint(dst, uint64(p.counts.used))
-		for _, id := range sorted(b, &p.counts) {
-			dst = wire.AppendUvarint(wire.AppendString(dst, b.names.Name(id)), uint64(p.counts.get(id)))
-		}
+		dst = b.appendCounts(dst, &p.counts)
 	}
 	return dst
 }
 
-// sorted are the partners of a table in order of external id. The slice is
-// valid until the next call.
-func sorted[V uint32 | float32](b *Book, t *table[V]) []uint32 {
+// appendCounts appends the counts that are not 0, in order of external id.
+func (b *Book) appendCounts(dst []byte, t *table) []byte {
 	b.order = b.order[:0]
 	for _, c := range t.cells {
-		if c.id != 0 {
+		if c.count != 0 {
 			b.order = append(b.order, c.id)
 		}
 	}
 	slices.SortFunc(b.order, b.names.Compare)
-	return b.order
+	dst = wire.AppendUvarint(dst, uint64(len(b.order)))
+	for _, id := range b.order {
+		dst = wire.AppendUvarint(wire.AppendString(dst, b.names.Name(id)), uint64(t.find(id).count))
+	}
+	return dst
 }
 
 // Load reads what Append wrote into a zero row. Its errors are
@@ -61,22 +62,20 @@ func (b *Book) Load(version uint8, src []byte, row *Row) error {
 	row.base = r.Varint()
 	row.through = event.Time(r.Varint())
 	row.total = readFloat32(r)
-	readTable(b, r, &row.weights, &b.weights, func() float32 { return readFloat32(r) })
+	b.readPartners(r, func(id uint32) bool {
+		row.weights = append(row.weights, partner{id, readFloat32(r)})
+		return row.weights[len(row.weights)-1].weight > 0
+	})
 	n := r.Count()
 	for range n {
 		start := row.through + event.Time(r.Varint())
-		p := b.newPane(start, start+event.Time(r.Uvarint()))
+		p := b.newPane(start, start+event.Time(r.Uvarint()), b.settled(row, start))
 		p.sum = r.Uvarint()
-		readTable(b, r, &p.counts, &b.counts, func() uint32 {
-			v := r.Uvarint()
-			if v > math.MaxUint32 {
-				r.Fail(wire.ErrCorrupt)
-			}
-			return uint32(v)
+		b.readPartners(r, func(id uint32) bool {
+			n := r.Uvarint()
+			p.counts.add(id, uint32(n), &b.pool)
+			return n > 0 && n <= math.MaxUint32
 		})
-		if b.settled(row, start) {
-			p.crowded = b.options.fresh()
-		}
 		if last := len(row.panes) - 1; p.end < p.start || last >= 0 && row.panes[last].end >= p.start {
 			r.Fail(wire.ErrCorrupt)
 		}
@@ -89,23 +88,19 @@ func (b *Book) Load(version uint8, src []byte, row *Row) error {
 	return r.End()
 }
 
-// readTable reads a table whose ids are in ascending order and whose values
-// are not 0; anything else leaves wire.ErrCorrupt in r.
-func readTable[V uint32 | float32](b *Book, r *wire.Reader, t *table[V], p *pool[V], value func() V) {
-	n := r.Count()
-	if n > 0 && r.Err() == nil {
-		t.resize(cellsFor(n), p)
-	}
+// readPartners reads a list of partners in ascending order of external id and
+// calls one for each, which reads the rest and says whether it can be. What
+// cannot be leaves wire.ErrCorrupt in r.
+func (b *Book) readPartners(r *wire.Reader, one func(id uint32) bool) {
 	last := ""
-	for i := range n {
-		name, v := r.String(), value()
-		if v == 0 || i > 0 && name <= last {
+	for i := range r.Count() {
+		name := r.String()
+		if !one(b.names.ID(name)) || i > 0 && name <= last {
 			r.Fail(wire.ErrCorrupt)
 		}
 		if r.Err() != nil {
 			return
 		}
-		*t.insert(b.names.ID(name), p) = v
 		last = name
 	}
 }

@@ -8,9 +8,10 @@
 // before) makes a pair with e that weighs 1/d. So nearness counts, as in the
 // sequential rules of Ludewig and Jannach, "Evaluation of Session-based
 // Recommendation Algorithms" (UMUAI 2018, section 3.2.3, with linear
-// distance weights replaced by their reciprocals). A trail stage (AddTrail)
-// makes the pairs, keyed by user; a row stage (AddRows) sums them up, keyed by
-// item, and keeps the strongest partners of each item ready in a view.
+// distance weights replaced by their reciprocals). A trail stage, keyed by
+// user, makes the pairs; a row stage, keyed by item, sums them up and keeps the
+// strongest partners of each item ready in a view. Contributions to a row are
+// merged before they cross the exchange.
 //
 // # Decay in panes
 //
@@ -49,9 +50,9 @@
 // slices of a 24th of a pane, which are not bounded except by what happens
 // in one.
 //
-// A row takes at most about 8 bytes for each of the up to 4·Capacity cells of
-// its closed weights and the up to 16·Capacity cells of its open pane, and 8
-// for each ranked partner: at the default capacity of 256 a row takes 2 to
-// 10 KB, and at most 42 KB while it is extremely hot. Each instance also
-// keeps one copy of every id that it has seen, about 60 bytes.
+// A row takes 8 bytes for each partner with closed weight, of which there are
+// at most 2·Capacity between panes, 8 to 20 for each partner in an open pane,
+// and 8 for each ranked one. At the default capacity of 256 a row takes 2 to
+// 8 KB, and at most 22 KB while it is extremely hot. Each instance also keeps
+// one copy of every id that it has seen, about 70 bytes.
 package pairs

@@ -25,9 +25,7 @@ type Partners struct {
 // Partners is the answer of a row, as it stands.
 func (b *Book) Partners(r *Row) *Partners {
 	b.settle(r)
-	if r.stale || r.many || len(r.changed) > 0 {
-		b.rank(r)
-	}
+	b.rank(r)
 	base, _ := b.plan(r)
 	a := &Partners{names: b.names.Table(), list: slices.Clone(r.top), total: r.total}
 	at := r.through

@@ -31,11 +31,7 @@ func (b *Book) before(x, y ranked) bool {
 // first puts the n that come first in a ranking into order and returns them.
 // The rest of list is in no order.
 func (b *Book) first(list []ranked, n int) []ranked {
-	if len(list) > n {
-		split(list, n)
-		b.admitTies(list, n)
-		list = list[:n]
-	}
+	list = b.choose(list, n)
 	slices.Sort(list)
 	for i := 0; i < len(list); {
 		j := i + 1
@@ -48,6 +44,17 @@ func (b *Book) first(list []ranked, n int) []ranked {
 		i = j
 	}
 	return list
+}
+
+// choose moves the n that come first in a ranking to the front, in no order,
+// and returns them.
+func (b *Book) choose(list []ranked, n int) []ranked {
+	if len(list) <= n {
+		return list
+	}
+	split(list, n)
+	b.admitTies(list, n)
+	return list[:n]
 }
 
 // sortTies puts partners of equal weight into the order of external ids.
@@ -144,98 +151,85 @@ func (b *Book) plan(r *Row) (base int64, same bool) {
 	return base, same
 }
 
-// weigh is a partner's weight, as if the open panes were closed.
-func (b *Book) weigh(r *Row, id uint32) float32 {
-	w := r.weights.get(id)
-	for i := range b.closings {
-		c := &b.closings[i]
-		n := r.panes[c.from].counts.get(id)
-		for j := c.from + 1; j < c.to; j++ {
-			n = saturating(n, r.panes[j].counts.get(id))
-		}
-		w = c.after(w, float32(n))
+// weigh is what the weights will be when the open panes have closed. It is
+// valid until the next call.
+func (b *Book) weigh(r *Row) []partner {
+	weights := r.weights
+	for i, c := range b.closings {
+		dst := &b.weighed[i%2]
+		*dst = b.over((*dst)[:0], weights, c.step, r.panes[c.from:c.to])
+		weights = *dst
 	}
-	return w
+	return weights
 }
 
 // rank brings top up to date. Weights only grow between two rankings unless
 // the row is stale, so the top partners of now are among those of before and
-// those that have changed.
+// those that weigh at least what the last of before did.
 func (b *Book) rank(r *Row) {
 	_, same := b.plan(r)
-	b.found = b.found[:0]
-	b.names.NewRound()
 	if r.stale || !same {
 		r.top = r.top[:0]
-		b.findAll(r)
-	} else {
-		least := b.least(r)
-		for _, id := range r.changed {
-			b.find(r, id, least)
-		}
-		if r.many {
-			b.findCounted(r, least)
-		}
 	}
-	r.stale, r.many, r.changed = !same, false, r.changed[:0]
-	if len(b.found) > 0 {
-		b.merge(r, b.first(b.found, b.options.Top))
+	least := float32(0)
+	if len(r.top) == b.options.Top {
+		least = r.top[len(r.top)-1].weight()
 	}
-}
-
-// least is the weight that a partner must have to be among the top.
-func (b *Book) least(r *Row) float32 {
-	if len(r.top) < b.options.Top {
-		return 0
+	weights := b.weigh(r)
+	b.places = grow(b.places, b.names)
+	for i, k := range r.top {
+		b.places[k.id()] = uint16(i + 1)
 	}
-	return r.top[len(r.top)-1].weight()
-}
-
-// find notes a partner if it may be among the top.
-func (b *Book) find(r *Row, id uint32, least float32) {
-	if !b.names.Mark(id) {
-		return
-	}
-	if w := b.weigh(r, id); w >= least && w > 0 {
-		b.found = append(b.found, rank(id, w))
-	}
-}
-
-// findAll notes every partner.
-func (b *Book) findAll(r *Row) {
-	for _, c := range r.weights.cells {
-		if c.id != 0 {
-			b.find(r, c.id, 0)
-		}
-	}
-	b.findCounted(r, 0)
-}
-
-// findCounted notes the partners in open panes.
-func (b *Book) findCounted(r *Row, least float32) {
-	for i := range r.panes {
-		for _, c := range r.panes[i].counts.cells {
-			if c.id != 0 {
-				b.find(r, c.id, least)
-			}
-		}
-	}
-}
-
-// merge merges what was found, in order, into the top, of which those that
-// are marked have been weighed anew.
-func (b *Book) merge(r *Row, found []ranked) {
-	b.scratch = b.scratch[:0]
-	for _, old := range r.top {
-		if b.names.Marked(old.id()) {
+	b.found = b.found[:0]
+	for _, k := range weights {
+		if k.weight < least {
 			continue
 		}
-		for len(found) > 0 && b.before(found[0], old) {
-			b.scratch = append(b.scratch, found[0])
+		if at := b.places[k.id]; at > 0 {
+			b.places[k.id] = 0
+			r.top[at-1] = rank(k.id, k.weight)
+		} else {
+			b.found = append(b.found, rank(k.id, k.weight))
+		}
+	}
+	b.insertionSort(r.top)
+	b.merge(r, b.first(b.found, b.options.Top))
+	r.stale = !same
+}
+
+// insertionSort sorts a list that is nearly sorted, by insertion.
+func (b *Book) insertionSort(list []ranked) {
+	for i := 1; i < len(list); i++ {
+		k, j := list[i], i
+		for j > 0 && b.before(k, list[j-1]) {
+			list[j] = list[j-1]
+			j--
+		}
+		list[j] = k
+	}
+}
+
+// merge merges what was found, in order, into the top.
+func (b *Book) merge(r *Row, found []ranked) {
+	if len(found) == 0 {
+		return
+	}
+	b.merged = b.merged[:0]
+	for _, k := range r.top {
+		for len(found) > 0 && b.before(found[0], k) {
+			b.merged = append(b.merged, found[0])
 			found = found[1:]
 		}
-		b.scratch = append(b.scratch, old)
+		b.merged = append(b.merged, k)
 	}
-	b.scratch = append(b.scratch, found...)
-	r.top = append(r.top[:0], b.scratch[:min(b.options.Top, len(b.scratch))]...)
+	b.merged = append(b.merged, found...)
+	r.top = append(r.top[:0], b.merged[:min(b.options.Top, len(b.merged))]...)
+}
+
+// grow makes room in scratch space for every number there is.
+func grow[T any](list []T, n *Names) []T {
+	if need := len(n.Table()) - len(list); need > 0 {
+		list = append(list, make([]T, need+len(list)/4)...)
+	}
+	return list
 }

@@ -16,21 +16,45 @@ import (
 	"millrace/operator/operatortest"
 )
 
-// told is what one user tells one row, at a time.
+// told is what one user tells one row, at a time: its item goes with partners,
+// the first at a distance, each other one further away.
 type told struct {
-	user string
-	at   event.Time
-	Contribution
+	user     string
+	at       event.Time
+	item     string
+	partners []string
+	distance int
 }
 
-// teller is a stage keyed by user that passes contributions on, so that rows
-// stand behind an exchange with several senders.
+// contribution is what the row is told, with weights decayed by lateness. It
+// reports false if nothing is left of them.
+func (k *told) contribution(m operator.Meta, o Options) (Contribution, bool) {
+	c := Contribution{Item: k.item, Slice: event.WindowStart(m.Effective(), o.slice())}
+	for i, p := range k.partners {
+		w := o.halfLife().Scale(weight(k.distance+i), m.Effective()-m.Time)
+		switch {
+		case w == 0:
+			return c, i > 0
+		case i == 0:
+			c.First = Pair{p, w}
+		default:
+			c.More = append(c.More, Pair{p, w})
+		}
+	}
+	return c, true
+}
+
+// teller is a stage keyed by user that tells rows, so that rows stand behind
+// an exchange with several senders.
 type teller struct {
-	pairs *operator.Output[Contribution]
+	options Options
+	pairs   *operator.Output[Contribution]
 }
 
 func (o *teller) Fold(c *operator.Context, _ string, _ *int, in *told) {
-	o.pairs.Emit(c.Time, in.Contribution)
+	if k, ok := in.contribution(c.Meta, o.options); ok {
+		o.pairs.Emit(c.Time, k)
+	}
 }
 func (o *teller) Timer(*operator.Context, string, *int, event.Time) {}
 func (o *teller) Append(dst []byte, _ *int) []byte                  { return dst }
@@ -42,10 +66,10 @@ func rowTopology(o Options) *operator.Topology {
 		Name: "teller", Version: 1,
 		Key: func(in *told) string { return in.user },
 		New: func(p *operator.Ports) operator.Operator[string, int, told] {
-			return &teller{operator.Out[Contribution](p, PortPairs)}
+			return &teller{o, operator.Out[Contribution](p, PortPairs)}
 		},
 	})
-	AddRows(operator.From[Contribution](h, PortPairs), "rows", o)
+	addRows(operator.From[Contribution](h, PortPairs), "rows", o)
 	return t
 }
 
@@ -64,12 +88,10 @@ func drawTold(t *rapid.T) []told {
 		now += jump * event.Minute
 		late := rapid.SampledFrom([]event.Duration{0, 0, 0, 4, 300, 3000}).Draw(t, "seconds late")
 		k := told{user: rapid.SampledFrom([]string{"u", "v", "w", "x"}).Draw(t, "user"), at: now - late*event.Second}
-		k.Item = rapid.SampledFrom([]string{"a", "b"}).Draw(t, "item")
-		k.Distance = rapid.Uint32Range(1, 20).Draw(t, "distance")
+		k.item = rapid.SampledFrom([]string{"a", "b"}).Draw(t, "item")
+		k.distance = rapid.IntRange(1, 20).Draw(t, "distance")
 		for range rapid.IntRange(1, 4).Draw(t, "partners") {
-			if p := fmt.Sprint("p", rapid.IntRange(0, 30).Draw(t, "partner")); !slices.Contains(k.Partners, p) {
-				k.Partners = append(k.Partners, p)
-			}
+			k.partners = append(k.partners, fmt.Sprint("p", rapid.IntRange(0, 30).Draw(t, "partner")))
 		}
 		return k
 	}), 1, 150).Draw(t, "told")
@@ -131,14 +153,15 @@ func TestRankingsKeptUpToDate(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := drawOptions(t)
 		b := NewBook(o)
-		b.noted = rapid.IntRange(0, 5).Draw(t, "noted")
 		var r Row
 		var c operator.Context
 		var timers []event.Time
 		source := operator.BoundedOutOfOrderness{Bound: 5 * event.Second}
 		for _, k := range drawTold(t) {
 			c.Begin(source.Stamp(k.at))
-			b.Count(&c, &r, &k.Contribution)
+			if in, ok := k.contribution(c.Meta, o); ok {
+				b.Count(&c, &r, &in)
+			}
 			timers = setTimers(&c, timers)
 			for len(timers) > 0 && timers[0] <= source.Watermark() {
 				at := timers[0]
@@ -146,7 +169,7 @@ func TestRankingsKeptUpToDate(t *testing.T) {
 				b.Close(&c, &r, at)
 				timers = setTimers(&c, timers[1:])
 			}
-			if rapid.Bool().Draw(t, "answer") && len(r.panes)+r.weights.used > 0 {
+			if rapid.Bool().Draw(t, "answer") && len(r.panes)+len(r.weights) > 0 {
 				checkReloaded(t, o, b, &r)
 			}
 		}
@@ -200,12 +223,13 @@ func TestWeightsByTheDefinition(t *testing.T) {
 			e.Send(k.at, k)
 			m := source.Stamp(k.at)
 			pane := event.WindowStart(m.Effective(), o.Pane)
-			for j, p := range k.Partners {
-				w := h.Scale(weight(k.Distance+uint32(len(k.Partners)-1-j)), m.Effective()-m.Time)
-				pairs[k.Item] = append(pairs[k.Item], pair{p, pane, float64(w) / One})
-				if w > 0 {
-					last[k.Item] = max(last[k.Item], pane)
-				}
+			in, ok := k.contribution(m, o)
+			if !ok {
+				continue
+			}
+			last[k.item] = max(last[k.item], pane)
+			for _, p := range append([]Pair{in.First}, in.More...) {
+				pairs[k.item] = append(pairs[k.item], pair{p.Partner, pane, float64(p.Weight) / One})
 			}
 		}
 		e.Drain()
@@ -235,7 +259,7 @@ func TestWeightsByTheDefinition(t *testing.T) {
 }
 
 func TestWeightOfDistance(t *testing.T) {
-	for distance, want := range map[uint32]uint32{1: 4096, 2: 2048, 3: 1365, 7: 585, 20: 205, 64: 64} {
+	for distance, want := range map[int]uint32{1: 4096, 2: 2048, 3: 1365, 7: 585, 20: 205, 64: 64} {
 		if got := weight(distance); got != want {
 			t.Errorf("at distance %d: %d, want %d", distance, got, want)
 		}
@@ -249,7 +273,7 @@ func TestRowIsBounded(t *testing.T) {
 	e := operatortest.New[told](rowTopology(o), 1, 0, 0)
 	at := event.Time(0)
 	send := func(partners ...string) {
-		e.Send(at, &told{"u", at, Contribution{"a", partners, 1}})
+		e.Send(at, &told{"u", at, "a", partners, 1})
 	}
 	send("old")
 	at += event.Day
@@ -277,7 +301,7 @@ func FuzzLoadRow(f *testing.F) {
 	var r Row
 	for i, at := range []event.Time{0, event.Hour, 26 * event.Hour} {
 		c.Begin(operator.Meta{Time: at, Watermark: at - 1})
-		b.Count(&c, &r, &Contribution{"a", []string{"x", "y"}, uint32(i + 1)})
+		b.Count(&c, &r, &Contribution{Item: "a", Slice: at, First: Pair{"x", uint32(i + 1)}, More: []Pair{{"y", 1}}})
 		f.Add(b.Append(nil, &r))
 		if i == 0 {
 			b.Close(&c, &r, event.Hour-1)
@@ -305,7 +329,7 @@ func FuzzReadPartners(f *testing.F) {
 	var c operator.Context
 	var r Row
 	c.Begin(operator.Meta{Time: 5, Watermark: 0})
-	b.Count(&c, &r, &Contribution{"a", []string{"x", "y"}, 1})
+	b.Count(&c, &r, &Contribution{Item: "a", First: Pair{"x", 2}, More: []Pair{{"y", 1}}})
 	seed, _ := b.Partners(&r).AppendBinary(nil)
 	f.Add(seed)
 	f.Fuzz(func(t *testing.T, src []byte) {

@@ -39,27 +39,21 @@ func (o TrailOptions) Validate() error {
 	return nil
 }
 
-// AddTrail adds a stage, chained to one that is keyed by user, that keeps each
-// user's trail and emits its pairs on PortPairs. Events of no or negative
-// weight leave no trace. It panics if the options are not valid.
-func AddTrail(in operator.Stream[event.Enriched], name string, types *event.Types, o TrailOptions) operator.Handle {
-	if err := o.Validate(); err != nil {
-		panic(err)
-	}
+// addTrail adds the stage that is keyed by user.
+func addTrail(in operator.Stream[event.Enriched], name string, types *event.Types, o TrailOptions, rows Options) operator.Handle {
 	return operator.Chain(in, operator.Stage[string, trail, event.Enriched]{
 		Name:    name,
 		Subject: operator.SubjectUser,
 		Version: trailVersion,
 		Key:     func(e *event.Enriched) string { return e.User },
 		New: func(p *operator.Ports) operator.Operator[string, trail, event.Enriched] {
-			return &trails{options: o, types: types, pairs: operator.Out[Contribution](p, PortPairs)}
+			return &trails{options: o, rows: rows, types: types, pairs: operator.Out[Contribution](p, PortPairs)}
 		},
 	})
 }
 
 // trail is a user's latest distinct items in the order in which they came,
-// the latest last. What has been written into the array under items is never
-// changed: contributions hold slices of it.
+// the latest last.
 type trail struct {
 	items []string
 	times []event.Time // of directed trails
@@ -68,8 +62,12 @@ type trail struct {
 // trails is the operator of a trail stage.
 type trails struct {
 	options TrailOptions
+	rows    Options
 	types   *event.Types
 	pairs   *operator.Output[Contribution]
+
+	arena   []Pair               // what is left of the memory that pairs are taken from
+	weights [MaxTrail + 1]uint32 // by distance: scratch
 }
 
 // Fold appends the event's item to the trail and emits its pairs. An item
@@ -90,32 +88,76 @@ func (o *trails) Fold(c *operator.Context, _ string, s *trail, e *event.Enriched
 		return
 	}
 	s.push(e.Item, e.Time, o.options)
-	n = len(s.items) - 1
-	before, self := s.items[:n:n], s.items[n:n+1:n+1]
-	if !o.options.Directed && n > 0 {
-		o.pairs.Emit(c.Time, Contribution{Item: e.Item, Partners: before, Distance: 1})
+	if len(s.items) > 1 {
+		o.tell(c, s)
 	}
-	for i, q := range before {
+}
+
+// tell emits the pairs of the last item of a trail with those before it.
+func (o *trails) tell(c *operator.Context, s *trail) {
+	last := len(s.items) - 1
+	at := c.Effective()
+	reach := o.weigh(min(last, o.options.Items), at-c.Time)
+	if reach == 0 {
+		return
+	}
+	slice := event.WindowStart(at, o.rows.slice())
+	e, before := s.items[last], s.items[:last]
+	if !o.options.Directed {
+		all := Contribution{Item: e, Slice: slice, First: Pair{before[last-1], o.weights[1]}, More: o.take(reach - 1)}
+		for i := range all.More {
+			all.More[i] = Pair{before[last-2-i], o.weights[i+2]}
+		}
+		o.pairs.Emit(c.Time, all)
+	}
+	for distance := reach; distance > 0; distance-- {
+		i := last - distance
 		if o.options.Directed {
-			if gap := e.Time - s.times[i]; gap < 0 || gap > o.options.MaxGap {
+			if gap := s.times[last] - s.times[i]; gap < 0 || gap > o.options.MaxGap {
 				continue
 			}
 		}
-		o.pairs.Emit(c.Time, Contribution{Item: q, Partners: self, Distance: uint32(n - i)})
+		o.pairs.Emit(c.Time, Contribution{Item: before[i], Slice: slice, First: Pair{e, o.weights[distance]}})
 	}
+}
+
+// weigh finds the weights of pairs of an age by their distance, and the
+// largest distance up to most at which pairs still weigh anything.
+func (o *trails) weigh(most int, age event.Duration) (reach int) {
+	for distance := 1; distance <= most; distance++ {
+		w := o.rows.halfLife().Scale(weight(distance), age)
+		if w == 0 {
+			return distance - 1
+		}
+		o.weights[distance] = w
+	}
+	return most
+}
+
+// take takes memory for so many pairs, which nothing else uses.
+func (o *trails) take(n int) []Pair {
+	if n == 0 {
+		return nil
+	}
+	if len(o.arena) < n {
+		o.arena = make([]Pair, 16*MaxTrail)
+	}
+	taken := o.arena[:n:n]
+	o.arena = o.arena[n:]
+	return taken
 }
 
 // push appends an item that is not the last one. Besides it, at most o.Items
 // items stay.
 func (s *trail) push(item string, t event.Time, o TrailOptions) {
 	if i := slices.Index(s.items, item); i >= 0 {
-		s.items = append(append(make([]string, 0, 2*len(s.items)), s.items[:i]...), s.items[i+1:]...)
+		s.items = slices.Delete(s.items, i, i+1)
 		if o.Directed {
 			s.times = slices.Delete(s.times, i, i+1)
 		}
 	}
 	drop := max(0, len(s.items)-o.Items)
-	s.items = append(s.items[drop:], item)
+	s.items = append(slices.Delete(s.items, 0, drop), item)
 	if o.Directed {
 		s.times = append(slices.Delete(s.times, 0, drop), t)
 	}

@@ -2,6 +2,7 @@ package pairs_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,7 +19,7 @@ import (
 
 func trailTopology(o pairs.TrailOptions) *operator.Topology {
 	return recommendtest.Topology(func(events operator.Stream[event.Enriched]) {
-		pairs.AddTrail(events, "trail", event.DefaultTypes(), o)
+		pairs.Add(events, "trail", "rows", event.DefaultTypes(), o, pairs.Defaults())
 	})
 }
 
@@ -32,6 +33,14 @@ func drawViews(t *rapid.T) []event.Enriched {
 	}), 1, 100).Draw(t, "events")
 }
 
+func say(t *rapid.T, c *pairs.Contribution) string {
+	b, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 // What a contribution holds is not changed by what the user does later, also
 // when the trail moves items, drops them, or is restored.
 func TestContributionsDoNotChange(t *testing.T) {
@@ -43,7 +52,7 @@ func TestContributionsDoNotChange(t *testing.T) {
 		e.Emitted = func(stage, _ string, _ operator.Meta, record any) {
 			if c, ok := record.(*pairs.Contribution); ok {
 				held = append(held, *c)
-				said = append(said, fmt.Sprint(*c))
+				said = append(said, say(t, c))
 			}
 		}
 		for i, v := range drawViews(t) {
@@ -56,22 +65,26 @@ func TestContributionsDoNotChange(t *testing.T) {
 			e.Send(v.Time, &v)
 		}
 		for i := range held {
-			if fmt.Sprint(held[i]) != said[i] {
-				t.Fatalf("contribution %d was %s and is %v", i, said[i], held[i])
+			if now := say(t, &held[i]); now != said[i] {
+				t.Fatalf("contribution %d was %s and is %s", i, said[i], now)
 			}
 		}
 	})
 }
 
-// An undirected pair counts in both rows with the same distance.
+// An undirected pair counts in both rows, the same in both.
 func TestUndirectedPairsCountInBothRows(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		e := operatortest.New[event.Enriched](trailTopology(pairs.TrailOptions{Items: 5}), 1, 0, 0)
-		var told []string // "row partner distance"
+		type pair struct {
+			row, partner string
+			weight       uint32
+		}
+		var told []pair
 		e.Emitted = func(_, _ string, _ operator.Meta, record any) {
 			if c, ok := record.(*pairs.Contribution); ok {
-				for i, p := range c.Partners {
-					told = append(told, fmt.Sprint(c.Item, " ", p, " ", int(c.Distance)+len(c.Partners)-1-i))
+				for _, p := range append([]pairs.Pair{c.First}, c.More...) {
+					told = append(told, pair{c.Item, p.Partner, p.Weight})
 				}
 			}
 		}
@@ -79,11 +92,8 @@ func TestUndirectedPairsCountInBothRows(t *testing.T) {
 			told = told[:0]
 			e.Send(v.Time, &v)
 			for _, k := range told {
-				var row, partner string
-				var distance int
-				fmt.Sscan(k, &row, &partner, &distance)
-				if row == partner || distance < 1 || distance > 5 || !slices.Contains(told, fmt.Sprint(partner, " ", row, " ", distance)) {
-					t.Fatalf("%v: %q has no counterpart", told, k)
+				if k.row == k.partner || !slices.Contains(told, pair{k.partner, k.row, k.weight}) {
+					t.Fatalf("%v: %v has no counterpart", told, k)
 				}
 			}
 		}

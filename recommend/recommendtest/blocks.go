@@ -18,7 +18,10 @@ type Blocks struct {
 	source    operator.BoundedOutOfOrderness
 	shards    int
 
-	Answers int // view writes so far
+	// Answers is how many view writes there have been, and Views what they
+	// come to, by view and key, unless it is nil.
+	Answers int
+	Views   map[string]map[string]operator.Value
 }
 
 // NewBlocks lays the topology out over so many shards. The bound of
@@ -53,7 +56,39 @@ func (b *Blocks) shard(node, shard int) operator.Shard {
 			sinks[in.Port] = append(sinks[in.Port], b.exchanges[j].Sender(shard))
 		}
 	}
-	return operator.Shard{Sinks: sinks, Views: func(operator.ViewWrite) { b.Answers++ }}
+	return operator.Shard{Sinks: sinks, Views: b.put}
+}
+
+func (b *Blocks) put(w operator.ViewWrite) {
+	b.Answers++
+	switch {
+	case b.Views == nil:
+	case w.Value == nil:
+		delete(b.Views[w.View], w.Key)
+	default:
+		if b.Views[w.View] == nil {
+			b.Views[w.View] = map[string]operator.Value{}
+		}
+		b.Views[w.View][w.Key] = w.Value
+	}
+}
+
+// State is the encoded state of every key, by stage and key.
+func (b *Blocks) State() map[string]map[string][]byte {
+	all := map[string]map[string][]byte{}
+	for i, n := range b.nodes {
+		all[n.Name] = map[string][]byte{}
+		for _, t := range b.tables[i] {
+			err := t.Each(func(key string, value []byte) error {
+				all[n.Name][key] = value
+				return nil
+			})
+			if err != nil {
+				panic(err) // the function above has no errors
+			}
+		}
+	}
+	return all
 }
 
 // Run folds a block and lets every key that it changed answer.

@@ -50,16 +50,8 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// Handles are the stages that Add adds.
-type Handles struct {
-	Steps    operator.Handle // emits pairs.Contribution on pairs.PortPairs
-	Sequence operator.Handle
-}
-
 // Add adds the stages to the cleaned events, which a stage keyed by user
 // emits. It panics if the options are not valid.
-func Add(in operator.Stream[event.Enriched], types *event.Types, o Options) Handles {
-	steps := pairs.AddTrail(in, StageSteps, types, o.trail())
-	rows := pairs.AddRows(operator.From[pairs.Contribution](steps, pairs.PortPairs), StageSequence, o.Rows)
-	return Handles{steps, rows}
+func Add(in operator.Stream[event.Enriched], types *event.Types, o Options) pairs.Handles {
+	return pairs.Add(in, StageSteps, StageSequence, types, o.trail(), o.Rows)
 }

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
-	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -13,6 +13,7 @@ import (
 	"millrace/event"
 	"millrace/operator"
 	"millrace/operator/operatortest"
+	"millrace/recommend/decay"
 	"millrace/recommend/pairs"
 	"millrace/recommend/recommendtest"
 	"millrace/recommend/sequence"
@@ -49,11 +50,31 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// The pairs of one user by the definition, from the list of events.
-func followers(events []event.Enriched) []string {
+func drawEvents(t *rapid.T) []event.Enriched {
+	now := event.Time(1_767_225_600_000)
+	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) event.Enriched {
+		now += rapid.SampledFrom([]event.Duration{1, event.Minute, 20 * event.Hour}).Draw(t, "passed")
+		return event.Enriched{Event: event.Event{
+			User: rapid.SampledFrom([]string{"ann", "bob"}).Draw(t, "user"),
+			Item: fmt.Sprint("i", rapid.IntRange(0, 15).Draw(t, "item")),
+			Type: rapid.SampledFrom([]string{"view", "purchase", "impression", "dislike"}).Draw(t, "type"),
+			Time: now - rapid.SampledFrom([]event.Duration{0, 3 * event.Second, event.Hour}).Draw(t, "late"),
+		}}
+	}), 0, 80).Draw(t, "events")
+}
+
+// States and views come out the same whatever way the records of several
+// shards take.
+func TestCommutes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) { recommendtest.Equal(t, build, drawEvents(t)) })
+}
+
+// The pairs of one user by the definition, from the list of events and how
+// late each came.
+func followers(events []event.Enriched, late []event.Duration) []string {
 	var list []string
 	var trail []event.Enriched // distinct, the latest last
-	for _, e := range events {
+	for n, e := range events {
 		if e.Type == event.TypeImpression || e.Type == event.TypeDislike {
 			continue
 		}
@@ -64,7 +85,9 @@ func followers(events []event.Enriched) []string {
 		trail = slices.DeleteFunc(trail, func(q event.Enriched) bool { return q.Item == e.Item })
 		for i, q := range trail[max(0, len(trail)-10):] {
 			if gap := e.Time - q.Time; gap >= 0 && gap <= event.Day {
-				list = append(list, fmt.Sprintf("%s>%s %d", q.Item, e.Item, min(10, len(trail))-i))
+				distance := min(10, len(trail)) - i
+				weight := decay.HalfLife(30*event.Day).Scale(uint32(math.Round(4096/float64(distance))), late[n])
+				list = append(list, fmt.Sprintf("%s>%s %d", q.Item, e.Item, weight))
 			}
 		}
 		trail = append(trail, e)
@@ -75,33 +98,27 @@ func followers(events []event.Enriched) []string {
 
 func TestPairsByTheDefinition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		now := event.Time(1_767_225_600_000)
-		stream := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) event.Enriched {
-			now += rapid.SampledFrom([]event.Duration{1, event.Minute, 20 * event.Hour}).Draw(t, "passed")
-			return event.Enriched{Event: event.Event{
-				User: rapid.SampledFrom([]string{"ann", "bob"}).Draw(t, "user"),
-				Item: fmt.Sprint("i", rapid.IntRange(0, 15).Draw(t, "item")),
-				Type: rapid.SampledFrom([]string{"view", "purchase", "impression", "dislike"}).Draw(t, "type"),
-				Time: now - rapid.SampledFrom([]event.Duration{0, 3 * event.Second, event.Hour}).Draw(t, "late"),
-			}}
-		}), 0, 80).Draw(t, "events")
+		stream := drawEvents(t)
 		engine := operatortest.New[event.Enriched](build(), 2, 5*event.Second, rapid.Uint64().Draw(t, "seed"))
 		var got []string
 		engine.Emitted = func(stage, _ string, _ operator.Meta, record any) {
 			if stage == sequence.StageSteps {
 				c := record.(*pairs.Contribution)
-				got = append(got, fmt.Sprintf("%s>%s %d", c.Item, strings.Join(c.Partners, ","), c.Distance))
+				got = append(got, fmt.Sprintf("%s>%s %d", c.Item, c.First.Partner, c.First.Weight))
 			}
 		}
-		byUser := map[string][]event.Enriched{}
+		byUser, late := map[string][]event.Enriched{}, map[string][]event.Duration{}
+		source := operator.BoundedOutOfOrderness{Bound: 5 * event.Second}
 		for i := range stream {
 			engine.Send(stream[i].Time, &stream[i])
-			byUser[stream[i].User] = append(byUser[stream[i].User], stream[i])
+			m, user := source.Stamp(stream[i].Time), stream[i].User
+			byUser[user] = append(byUser[user], stream[i])
+			late[user] = append(late[user], m.Effective()-m.Time)
 		}
 		engine.Drain()
 		var want []string
 		for _, user := range slices.Sorted(maps.Keys(byUser)) {
-			want = append(want, followers(byUser[user])...)
+			want = append(want, followers(byUser[user], late[user])...)
 		}
 		slices.Sort(want)
 		slices.Sort(got)
