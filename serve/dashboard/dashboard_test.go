@@ -1,7 +1,6 @@
 package dashboard_test
 
 import (
-	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -15,7 +14,7 @@ import (
 )
 
 // ask is the answer of the dashboard to a request.
-func ask(t *testing.T, method, target string, header ...string) *http.Response {
+func ask(t *testing.T, method, target string, header ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequest(method, target, http.NoBody)
 	for i := 0; i < len(header); i += 2 {
@@ -23,16 +22,7 @@ func ask(t *testing.T, method, target string, header ...string) *http.Response {
 	}
 	w := httptest.NewRecorder()
 	dashboard.Handler().ServeHTTP(w, r)
-	return w.Result()
-}
-
-func read(t *testing.T, r *http.Response) string {
-	t.Helper()
-	b, err := io.ReadAll(r.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	return w
 }
 
 func TestAnswers(t *testing.T) {
@@ -57,16 +47,16 @@ func TestAnswers(t *testing.T) {
 	} {
 		t.Run(test.method+" "+test.path, func(t *testing.T) {
 			r := ask(t, test.method, test.path)
-			if r.StatusCode != test.status {
-				t.Errorf("status %d, want %d", r.StatusCode, test.status)
+			if r.Code != test.status {
+				t.Errorf("status %d, want %d", r.Code, test.status)
 			}
-			if got := r.Header.Get("Content-Type"); got != test.contentType {
+			if got := r.Header().Get("Content-Type"); got != test.contentType {
 				t.Errorf("content type %q, want %q", got, test.contentType)
 			}
-			if body := read(t, r); (body == "") != (test.method == "HEAD") {
+			if body := r.Body.String(); (body == "") != (test.method == "HEAD") {
 				t.Errorf("a body of %d bytes", len(body))
 			}
-			if allow := r.Header.Get("Allow"); (allow != "") != (test.status == 405) {
+			if allow := r.Header().Get("Allow"); (allow != "") != (test.status == 405) {
 				t.Errorf("Allow is %q", allow)
 			}
 		})
@@ -76,7 +66,7 @@ func TestAnswers(t *testing.T) {
 func TestNothingMayBeLoadedFromElsewhere(t *testing.T) {
 	r := ask(t, "GET", "/")
 	policy := map[string]string{}
-	for directive := range strings.SplitSeq(r.Header.Get("Content-Security-Policy"), ";") {
+	for directive := range strings.SplitSeq(r.Header().Get("Content-Security-Policy"), ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(directive), " ")
 		policy[name] = value
 	}
@@ -92,7 +82,7 @@ func TestNothingMayBeLoadedFromElsewhere(t *testing.T) {
 		"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
 		"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
 	} {
-		if got := r.Header.Get(name); got != want {
+		if got := r.Header().Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
@@ -100,19 +90,19 @@ func TestNothingMayBeLoadedFromElsewhere(t *testing.T) {
 
 func TestUnchangedFilesAreNotSentAgain(t *testing.T) {
 	first := ask(t, "GET", "/dashboard/app.js")
-	tag := first.Header.Get("ETag")
-	if tag == "" || first.Header.Get("Cache-Control") != "no-cache" {
-		t.Fatalf("ETag %q, Cache-Control %q", tag, first.Header.Get("Cache-Control"))
+	tag := first.Header().Get("ETag")
+	if tag == "" || first.Header().Get("Cache-Control") != "no-cache" {
+		t.Fatalf("ETag %q, Cache-Control %q", tag, first.Header().Get("Cache-Control"))
 	}
 	again := ask(t, "GET", "/dashboard/app.js", "If-None-Match", tag)
-	if again.StatusCode != http.StatusNotModified || read(t, again) != "" {
-		t.Errorf("status %d, want 304 without a body", again.StatusCode)
+	if again.Code != http.StatusNotModified || again.Body.Len() > 0 {
+		t.Errorf("status %d, want 304 without a body", again.Code)
 	}
 	other := ask(t, "GET", "/dashboard/app.js", "If-None-Match", `"other"`)
-	if other.StatusCode != http.StatusOK {
-		t.Errorf("status %d for another version, want 200", other.StatusCode)
+	if other.Code != http.StatusOK {
+		t.Errorf("status %d for another version, want 200", other.Code)
 	}
-	if page := ask(t, "GET", "/").Header.Get("ETag"); page == tag {
+	if page := ask(t, "GET", "/").Header().Get("ETag"); page == tag {
 		t.Errorf("two files have the tag %s", tag)
 	}
 }
@@ -129,7 +119,7 @@ func TestReferencesResolve(t *testing.T) {
 				if !strings.HasPrefix(target, "/") {
 					target = path.Join(path.Dir(at), target)
 				}
-				if !api[target] && ask(t, "GET", target).StatusCode != http.StatusOK {
+				if !api[target] && ask(t, "GET", target).Code != http.StatusOK {
 					t.Errorf("%s names %s, which is not there", name, m[1]+m[2])
 				}
 			}
