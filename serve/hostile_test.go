@@ -17,6 +17,7 @@ import (
 	"millrace/serve/api"
 	"millrace/serve/problem"
 	"millrace/serve/servetest"
+	"millrace/serve/strict"
 )
 
 // running starts a server on a free port and stops it with the test.
@@ -384,7 +385,7 @@ func TestLogThatDoesNotGetOn(t *testing.T) {
 func TestTooManyBatchRows(t *testing.T) {
 	w := servetest.New()
 	s := running(t, Options{Parts: w.Parts()})
-	ids := strings.TrimSuffix(strings.Repeat("1,", api.MaxIDs), ",")
+	ids := strings.TrimSuffix(strings.Repeat("1,", strict.MaxIDs), ",")
 	for _, c := range []struct{ path, body, says string }{
 		{"/v1/recommendations:batch", `{"user_ids":[` + ids + `],"n":1000}`, "100000"},
 		{"/v1/recommendations:batch", `{"user_ids":[1,` + ids + `]}`, "at most 1000 ids, got more"},

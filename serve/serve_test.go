@@ -104,8 +104,7 @@ func TestShutdown(t *testing.T) {
 		r.Body.Close()
 		answered <- r.StatusCode
 	}()
-	for inFlight(t, url) == 0 { // until the event waits for the log
-	}
+	<-w.Held // the event waits for the log
 	down := make(chan error, 1)
 	go func() { down <- s.Shutdown(context.Background()) }()
 	for lines.Scan() { // until the stream has ended
@@ -152,8 +151,7 @@ func TestShutdownInAHurry(t *testing.T) {
 		}
 		cut <- err
 	}()
-	for inFlight(t, url) == 0 {
-	}
+	<-w.Held
 	hurry, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := s.Shutdown(hurry); !errors.Is(err, context.Canceled) {

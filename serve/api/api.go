@@ -9,12 +9,14 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/danielgtaylor/huma/v2/sse"
 
 	"millrace/serve/intake"
+	"millrace/serve/strict"
 )
 
 // API is the routes under /v1 and /openapi.json.
@@ -36,7 +38,7 @@ func New(parts Parts, mux *http.ServeMux) (*API, error) {
 		payloads: sync.Pool{New: func() any { return new([]byte) }},
 	}
 	a.huma = humago.New(mux, config(parts.Version))
-	a.huma.UseMiddleware(strictQuery)
+	a.huma.UseMiddleware(strict.Query)
 	a.routes()
 	return a, a.publish(mux)
 }
@@ -141,4 +143,35 @@ func (a *API) publish(mux *http.ServeMux) error {
 		_, _ = w.Write(document) // a client that has gone needs no document
 	})
 	return nil
+}
+
+// HTTP gives a handler the request itself, for a body that it reads its own
+// way.
+type HTTP struct {
+	request *http.Request
+	writer  http.ResponseWriter
+}
+
+// Resolve implements huma.Resolver.
+func (h *HTTP) Resolve(ctx huma.Context) []error {
+	h.request, h.writer = humago.Unwrap(ctx)
+	return nil
+}
+
+// takeYourTime lifts the server's time limits for this request.
+func (h *HTTP) takeYourTime() {
+	c := http.NewResponseController(h.writer)
+	// A writer without deadlines, as in tests, has none to lift.
+	_ = c.SetReadDeadline(time.Time{})
+	_ = c.SetWriteDeadline(time.Time{})
+}
+
+// readJSON reads a body that is one JSON object.
+func (a *API) readJSON(h HTTP, to any) error {
+	body, err := a.intake.Read(h.request)
+	if err != nil {
+		return err
+	}
+	defer body.Release()
+	return strict.JSON(body.Bytes, to)
 }

@@ -10,6 +10,7 @@ import (
 	"millrace/event"
 	"millrace/serve/intake"
 	"millrace/serve/problem"
+	"millrace/serve/strict"
 )
 
 // ItemID is an item in a path.
@@ -71,7 +72,7 @@ type UserDeletion struct {
 }
 
 func (a *API) getItem(_ context.Context, in *ItemInput) (*ItemOutput, error) {
-	if err := checkID("id", in.ID); err != nil {
+	if err := strict.CheckID("id", in.ID); err != nil {
 		return nil, err
 	}
 	item := a.parts.Index.Item(in.ID)
@@ -86,7 +87,7 @@ func unknown(what, id string) error {
 }
 
 func (a *API) getUser(ctx context.Context, in *UserInput) (*UserOutput, error) {
-	if err := checkID("id", in.ID); err != nil {
+	if err := strict.CheckID("id", in.ID); err != nil {
 		return nil, err
 	}
 	user, err := a.user(ctx, in.ID)
@@ -149,7 +150,7 @@ func (a *API) putUser(ctx context.Context, in *UserInput) (*UserOutput, error) {
 
 // oneRecord reads the body of a PUT.
 func (a *API) oneRecord(h HTTP, id string) (*intake.Body, error) {
-	if err := checkID("id", id); err != nil {
+	if err := strict.CheckID("id", id); err != nil {
 		return nil, err
 	}
 	return a.intake.Read(h.request)
@@ -246,7 +247,7 @@ func (a *API) change(ctx context.Context, changes ...event.Change) (uint64, erro
 }
 
 func (a *API) deleteItem(ctx context.Context, in *ItemInput) (*ItemDeletion, error) {
-	if err := checkID("id", in.ID); err != nil {
+	if err := strict.CheckID("id", in.ID); err != nil {
 		return nil, err
 	}
 	if a.parts.Index.Item(in.ID) == nil {
@@ -266,7 +267,7 @@ func (a *API) deleteItem(ctx context.Context, in *ItemInput) (*ItemDeletion, err
 // and from the stored events. A user of whom nothing is known is deleted all
 // the same: the events may be in the log although their state has gone.
 func (a *API) deleteUser(ctx context.Context, in *UserInput) (*UserDeletion, error) {
-	if err := checkID("id", in.ID); err != nil {
+	if err := strict.CheckID("id", in.ID); err != nil {
 		return nil, err
 	}
 	_, err := a.user(ctx, in.ID)

@@ -8,15 +8,16 @@ import (
 
 	"millrace/event"
 	"millrace/serve/problem"
+	"millrace/serve/strict"
 )
 
 // EventsInput is the request of POST /v1/events. Its body is read by the
 // handler.
 type EventsInput struct {
 	HTTP
-	Wait     string           `query:"wait" enum:"durable,applied" default:"durable" doc:"When to answer: when the events are durable, or when they are visible too. The answer about events with an event_id always comes when they are visible, as it says which of them were repeats." example:"applied"`
-	Source   string           `query:"source" doc:"Names an import, whose position is stored with the events." example:"ratings.dat"`
-	Position Optional[uint64] `query:"position" minimum:"0" maximum:"9007199254740991" doc:"The first record of the source that comes after these events; with source." example:"4096"`
+	Wait     string                  `query:"wait" enum:"durable,applied" default:"durable" doc:"When to answer: when the events are durable, or when they are visible too. The answer about events with an event_id always comes when they are visible, as it says which of them were repeats." example:"applied"`
+	Source   string                  `query:"source" doc:"Names an import, whose position is stored with the events." example:"ratings.dat"`
+	Position strict.Optional[uint64] `query:"position" minimum:"0" maximum:"9007199254740991" doc:"The first record of the source that comes after these events; with source." example:"4096"`
 }
 
 // EventsAnswer is the answer of POST /v1/events.
@@ -87,7 +88,7 @@ func allBad(errs []event.FieldError) error {
 
 // check looks at what the parameters say together.
 func (in *EventsInput) check() error {
-	if err := checkOptional("source", in.Source); err != nil {
+	if err := strict.CheckOptional("source", in.Source); err != nil {
 		return err
 	}
 	if (in.Source != "") != in.Position.Set {

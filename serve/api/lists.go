@@ -9,6 +9,7 @@ import (
 	"millrace/recommend/decay"
 	"millrace/recommend/heat"
 	"millrace/serve/problem"
+	"millrace/serve/strict"
 	"millrace/view"
 )
 
@@ -66,10 +67,10 @@ func rounded(heat float64) float64 { return math.Round(heat*1e6) / 1e6 }
 
 // scope is the name of the list that is asked for.
 func (in *TrendingInput) scope() (string, error) {
-	if err := checkOptional("category", in.Category); err != nil {
+	if err := strict.CheckOptional("category", in.Category); err != nil {
 		return "", err
 	}
-	if err := checkOptional("cohort", in.Cohort); err != nil {
+	if err := strict.CheckOptional("cohort", in.Cohort); err != nil {
 		return "", err
 	}
 	switch {
@@ -133,10 +134,10 @@ type partners interface {
 const neighborsView = "neighbors"
 
 func (a *API) neighbors(_ context.Context, in *NeighborsInput) (*NeighborsOutput, error) {
-	if err := checkID("id", in.ID); err != nil {
+	if err := strict.CheckID("id", in.ID); err != nil {
 		return nil, err
 	}
-	if err := checkOptional("category", in.Category); err != nil {
+	if err := strict.CheckOptional("category", in.Category); err != nil {
 		return nil, err
 	}
 	if a.parts.Index.Item(in.ID) == nil {

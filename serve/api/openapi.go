@@ -11,25 +11,26 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"millrace/serve/problem"
+	"millrace/serve/strict"
 )
 
 // EventBody is an event as it is sent; for the document only, as package event
 // reads events.
 type EventBody struct {
-	EventID   ID             `json:"event_id,omitempty" doc:"A repeat by the same user within 24 hours of stream time is acknowledged and ignored, so a request may be sent again."`
-	UserID    ID             `json:"user_id"`
-	ItemID    ID             `json:"item_id"`
+	EventID   strict.ID      `json:"event_id,omitempty" doc:"A repeat by the same user within 24 hours of stream time is acknowledged and ignored, so a request may be sent again."`
+	UserID    strict.ID      `json:"user_id"`
+	ItemID    strict.ID      `json:"item_id"`
 	EventType string         `json:"event_type,omitempty" default:"view" doc:"One of the configured types: impression, view, click, like, cart, purchase, rating, dislike."`
 	Value     float64        `json:"value,omitempty" doc:"A rating, a price, a dwell time."`
 	Timestamp any            `json:"timestamp" doc:"RFC 3339, or a number of seconds (below 1e11) or of milliseconds; at most 5 minutes ahead of the server's clock."`
-	SessionID ID             `json:"session_id,omitempty"`
+	SessionID strict.ID      `json:"session_id,omitempty"`
 	RequestID string         `json:"request_id,omitempty" doc:"Of the list of recommendations that led here."`
 	Metadata  map[string]any `json:"metadata,omitempty" doc:"At most 4 KiB."`
 }
 
 // ItemBody is an item as it is sent; for the document only.
 type ItemBody struct {
-	ItemID     ID             `json:"item_id,omitempty" doc:"May be left out where the address says it."`
+	ItemID     strict.ID      `json:"item_id,omitempty" doc:"May be left out where the address says it."`
 	Title      string         `json:"title,omitempty"`
 	Categories []string       `json:"categories,omitempty"`
 	Tags       []string       `json:"tags,omitempty"`
@@ -40,10 +41,10 @@ type ItemBody struct {
 
 // UserBody is a user as it is sent; for the document only.
 type UserBody struct {
-	UserID ID       `json:"user_id,omitempty" doc:"May be left out where the address says it."`
-	Age    int      `json:"age,omitempty" minimum:"0" maximum:"150" doc:"In years."`
-	Gender string   `json:"gender,omitempty"`
-	Labels []string `json:"labels,omitempty"`
+	UserID strict.ID `json:"user_id,omitempty" doc:"May be left out where the address says it."`
+	Age    int       `json:"age,omitempty" minimum:"0" maximum:"150" doc:"In years."`
+	Gender string    `json:"gender,omitempty"`
+	Labels []string  `json:"labels,omitempty"`
 }
 
 // document is what huma can not see in the types of a route.

@@ -9,6 +9,7 @@ import (
 
 	"millrace/event"
 	"millrace/serve/problem"
+	"millrace/serve/strict"
 )
 
 // CheckpointRecord is one finished checkpoint.
@@ -156,7 +157,7 @@ type SourceOutput struct {
 }
 
 func (a *API) source(_ context.Context, in *SourceInput) (*SourceOutput, error) {
-	if err := checkID("name", in.Name); err != nil {
+	if err := strict.CheckID("name", in.Name); err != nil {
 		return nil, err
 	}
 	next, known := a.parts.Engine.Position(in.Name)

@@ -8,6 +8,7 @@ import (
 	"millrace/recommend/profile"
 	"millrace/recommend/session"
 	"millrace/recommend/tally"
+	"millrace/serve/strict"
 	"millrace/view"
 )
 
@@ -81,7 +82,7 @@ type Sessions struct {
 
 // userProfile merges what the stages know of a user.
 func (a *API) userProfile(ctx context.Context, in *UserInput) (*ProfileOutput, error) {
-	if err := checkID("id", in.ID); err != nil {
+	if err := strict.CheckID("id", in.ID); err != nil {
 		return nil, err
 	}
 	s := a.parts.Views.Snapshot()

@@ -10,6 +10,7 @@ import (
 
 	"millrace/event"
 	"millrace/serve/problem"
+	"millrace/serve/strict"
 	"millrace/view"
 )
 
@@ -68,7 +69,7 @@ type BatchOutput struct {
 }
 
 func (a *API) userRecommendations(_ context.Context, in *UserRecommendationsInput) (*RecommendationsOutput, error) {
-	if err := checkID("id", in.ID); err != nil {
+	if err := strict.CheckID("id", in.ID); err != nil {
 		return nil, err
 	}
 	if err := in.Choice.check(); err != nil {
@@ -87,10 +88,10 @@ func (a *API) userRecommendations(_ context.Context, in *UserRecommendationsInpu
 
 // check looks at the texts, which huma knows no bounds for.
 func (c *Choice) check() error {
-	if err := checkOptional("category", c.Category); err != nil {
+	if err := strict.CheckOptional("category", c.Category); err != nil {
 		return err
 	}
-	return checkOptional("recipe", c.Recipe)
+	return strict.CheckOptional("recipe", c.Recipe)
 }
 
 func (c *Choice) request() Request {
@@ -149,13 +150,13 @@ type SessionInput struct{ HTTP }
 
 // SessionBody is the body of POST /v1/sessions/recommendations.
 type SessionBody struct {
-	Items IDs `json:"items" doc:"What the visitor looked at, the newest last." required:"true"`
+	Items strict.IDs `json:"items" doc:"What the visitor looked at, the newest last." required:"true"`
 	Choice
 }
 
 // BatchBody is the body of POST /v1/recommendations:batch.
 type BatchBody struct {
-	UserIDs IDs `json:"user_ids" doc:"For whom." required:"true"`
+	UserIDs strict.IDs `json:"user_ids" doc:"For whom." required:"true"`
 	Choice
 }
 
@@ -165,7 +166,7 @@ func (a *API) sessionRecommendations(_ context.Context, in *SessionInput) (*Reco
 		return nil, err
 	}
 	if body.Items == nil {
-		return nil, problem.BadField("items", fmt.Sprintf("a list of at most %d ids", MaxIDs), "")
+		return nil, problem.BadField("items", fmt.Sprintf("a list of at most %d ids", strict.MaxIDs), "")
 	}
 	if err := body.Choice.checkBody(); err != nil {
 		return nil, err
@@ -173,7 +174,7 @@ func (a *API) sessionRecommendations(_ context.Context, in *SessionInput) (*Reco
 	s := a.parts.Views.Snapshot()
 	defer s.Close()
 	q := body.Choice.request()
-	q.Session = texts(body.Items)
+	q.Session = body.Items.Texts()
 	list, err := a.recommend(s, q)
 	if err != nil {
 		return nil, err
@@ -187,7 +188,7 @@ func (a *API) batchRecommendations(ctx context.Context, in *SessionInput) (*Batc
 		return nil, err
 	}
 	if len(body.UserIDs) == 0 {
-		return nil, problem.BadField("user_ids", fmt.Sprintf("a list of 1 to %d ids", MaxIDs), countOf(body.UserIDs))
+		return nil, problem.BadField("user_ids", fmt.Sprintf("a list of 1 to %d ids", strict.MaxIDs), "none")
 	}
 	if err := body.Choice.checkBody(); err != nil {
 		return nil, err

@@ -40,8 +40,10 @@ type World struct {
 	RankPanic  bool  // Recommender.Recommend panics
 	// Forgetful stores nothing: for benchmarks.
 	Forgetful bool
-	// Stuck makes no batch durable until it is closed.
+	// Stuck makes no batch durable until it is closed. Held gets a value for
+	// each batch that waits for it.
 	Stuck chan struct{}
+	Held  chan struct{}
 
 	// History is what Engine.Checkpoints gives.
 	History []api.Checkpoint
@@ -63,7 +65,7 @@ type World struct {
 // New makes an empty World.
 func New() *World {
 	return &World{
-		Index: catalog.NewIndex(), Views: memory.New(), streamTime: event.MinTime,
+		Index: catalog.NewIndex(), Views: memory.New(), streamTime: event.MinTime, Held: make(chan struct{}, 16),
 		users: map[string]*event.User{}, seen: map[string]bool{},
 		duplicates: map[uint64][]int{}, positions: map[string]uint64{},
 	}
@@ -134,6 +136,10 @@ func (w ingest) Submit(b api.Batch) (api.Ticket, error) {
 	t := &ticket{done: make(chan struct{}), err: w.DurableErr}
 	if w.Stuck != nil {
 		t.done = w.Stuck
+		select {
+		case w.Held <- struct{}{}:
+		default: // nobody has asked for so many
+		}
 		return t, nil
 	}
 	close(t.done)

@@ -1,4 +1,4 @@
-package api
+package strict
 
 import (
 	"errors"
@@ -6,7 +6,6 @@ import (
 	"io"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -39,7 +38,7 @@ func (id *ID) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 func (ID) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		OneOf:       []*huma.Schema{{Type: huma.TypeString}, {Type: huma.TypeInteger}},
-		Description: "An id: " + expectedID + ", or a whole number, which is the same as its digits.",
+		Description: "An id: " + ExpectedID + ", or a whole number, which is the same as its digits.",
 	}
 }
 
@@ -87,7 +86,8 @@ func (IDs) Schema(r huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeArray, Items: ID("").Schema(r), MaxItems: &most}
 }
 
-func texts(ids IDs) []string {
+// Texts are the ids as text.
+func (ids IDs) Texts() []string {
 	list := make([]string, len(ids))
 	for i, id := range ids {
 		list[i] = string(id)
@@ -95,23 +95,10 @@ func texts(ids IDs) []string {
 	return list
 }
 
-// countOf says how many ids there are, in words.
-func countOf(ids IDs) string {
-	if ids == nil {
-		return ""
-	}
-	return strconv.Itoa(len(ids)) + " ids"
-}
-
-// readJSON reads a body that is one JSON object into a struct. Unknown and
-// repeated members are refused.
-func (a *API) readJSON(h HTTP, to any) error {
-	body, err := a.intake.Read(h.request)
-	if err != nil {
-		return err
-	}
-	defer body.Release()
-	if err := json.Unmarshal(body.Bytes, to, json.RejectUnknownMembers(true)); err != nil {
+// JSON reads a text that is one JSON object into the struct that to points to.
+// Unknown and repeated members are refused. The error is a *problem.Problem.
+func JSON(text []byte, to any) error {
+	if err := json.Unmarshal(text, to, json.RejectUnknownMembers(true)); err != nil {
 		return badJSON(err, reflect.TypeOf(to).Elem())
 	}
 	return nil
