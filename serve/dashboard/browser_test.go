@@ -316,10 +316,11 @@ func testFunctions(p *page, _ *shop, _ string) {
 		{"format", `[0.42, 8.126, 12.34, 123.4, 1234, 12345].map(milliseconds)`, "0.42 ms,8.13 ms,12.3 ms,123 ms,1.2 s,12 s"},
 		{"format", `[0, 1023, 1536, 1048576].map(bytes)`, "0 B,1023 B,1.5 KiB,1.0 MiB"},
 		{"format", `[0, 5.04, 59, 90, 5400, 86400, 700000000].map(duration)`, "0 s,5.0 s,59 s,2 min,1.5 h,1 day,22 years"},
+		{"format", `[0, 0.005, 0.1234, 12.34, 123.4, -0.5].map(score)`, "0.00,0.005,0.12,12.3,123,-0.50"},
 		{"format", `before("2024-01-01T00:00:00Z", "2024-01-01T00:00:30Z")`, "30 s ago"},
 	} {
 		got, err := chromedp.Run(p.ctx, chromedp.Evaluate[string](`import("/dashboard/`+test.module+`.js").then((m) => { const `+
-			`{ eventTime, changes, milliseconds, bytes, duration, before } = m; return String(`+test.call+`); })`, chromedp.EvalAwaitPromise))
+			`{ eventTime, changes, milliseconds, bytes, duration, before, score } = m; return String(`+test.call+`); })`, chromedp.EvalAwaitPromise))
 		if err != nil || got != test.want {
 			p.t.Errorf("%s: got %q, want %q (%v)", test.call, got, test.want, err)
 		}

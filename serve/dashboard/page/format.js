@@ -21,7 +21,7 @@ export function score(x) {
   if (size >= 100) return x.toFixed(0);
   if (size >= 10) return x.toFixed(1);
   if (size >= 0.01 || size === 0) return x.toFixed(2);
-  return x.toPrecision(2);
+  return String(Number(x.toPrecision(2)));
 }
 
 /** milliseconds, as 0.42 ms, 8.1 ms, 120 ms or 1.3 s. */
