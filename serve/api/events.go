@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -47,17 +48,17 @@ func (a *API) postEvents(ctx context.Context, in *EventsInput) (*EventsOutput, e
 	now := a.parts.Now()
 	parsed := event.ParseBody(body.Bytes, in.request.Header.Get("Content-Type"),
 		event.Options{Types: a.parts.Types(), Now: event.FromGo(now)})
-	var ticket Ticket
-	if len(parsed.Events) > 0 {
-		if ticket, err = a.submit(parsed.Events, in.Source, in.Position.Value); err != nil {
-			return nil, fmt.Errorf("store events: %w", err)
-		}
+	ctx, cancel := context.WithTimeout(ctx, a.parts.MaxWait)
+	defer cancel()
+	sent, err := a.submit(ctx, parsed.Events, in.Source, in.Position.Value)
+	if err != nil {
+		return nil, fmt.Errorf("store events: %w", err)
 	}
 	if err := a.reject(parsed.Bad, now); err != nil {
 		return nil, err
 	}
 	body.Release() // what follows is waiting
-	if ticket == nil {
+	if len(sent) == 0 {
 		return nil, allBad(parsed.Errors)
 	}
 	answer := &EventsOutput{EventsAnswer{Accepted: len(parsed.Events), Errors: parsed.Errors}}
@@ -65,14 +66,11 @@ func (a *API) postEvents(ctx context.Context, in *EventsInput) (*EventsOutput, e
 		answer.Body.Errors = []event.FieldError{}
 	}
 	user := parsed.Events[len(parsed.Events)-1].User
-	ctx, cancel := context.WithTimeout(ctx, a.parts.MaxWait)
-	defer cancel()
 	identified := slices.ContainsFunc(parsed.Events, func(e event.Event) bool { return e.ID != "" })
-	answer.Body.Duplicates, err = a.acknowledge(ctx, ticket, len(parsed.Events), identified, in.Wait)
-	answer.Body.Accepted -= answer.Body.Duplicates
-	if err != nil {
+	if answer.Body.Duplicates, err = a.acknowledge(ctx, sent, identified, in.Wait); err != nil {
 		return nil, err
 	}
+	answer.Body.Accepted -= answer.Body.Duplicates
 	a.active.add(user)
 	a.parts.Meter.Received(answer.Body.Accepted, answer.Body.Duplicates)
 	return answer, nil
@@ -105,40 +103,79 @@ func (a *API) writable() error {
 	return nil
 }
 
-// submit hands the stored form of events over.
-func (a *API) submit(events []event.Event, source string, next uint64) (Ticket, error) {
+// receipt is a batch of events on its way.
+type receipt struct {
+	ticket Ticket
+	count  int
+}
+
+// maxBatchEvents bounds the events of one batch, which becomes a part of one
+// block: all who wait for a block wait for all of it.
+const maxBatchEvents = 16_384
+
+// retryPause is when to try again to hand over the rest of a request.
+const retryPause = 5 * time.Millisecond
+
+// submit hands events over in their order. If there is no room for the first
+// batch, nothing was taken; the rest of a request that was begun is tried
+// again until ctx ends, as what was taken can not be given back.
+func (a *API) submit(ctx context.Context, events []event.Event, source string, next uint64) ([]receipt, error) {
 	buffer := a.payloads.Get().(*[]byte)
 	defer a.payloads.Put(buffer)
-	payload := (*buffer)[:0]
-	for i := range events {
-		payload = event.AppendEvent(payload, &events[i])
+	var sent []receipt
+	for len(events) > 0 {
+		n := min(len(events), maxBatchEvents)
+		batch := Batch{Kind: Events, Payload: (*buffer)[:0], Count: n}
+		for i := range events[:n] {
+			batch.Payload = event.AppendEvent(batch.Payload, &events[i])
+		}
+		if cap(batch.Payload) <= maxPooledPayload {
+			*buffer = batch.Payload
+		}
+		if events = events[n:]; len(events) == 0 {
+			batch.Source, batch.Next = source, next
+		}
+		ticket, err := a.parts.Ingest.Submit(batch)
+		for errors.Is(err, ErrOverloaded) && len(sent) > 0 {
+			select {
+			case <-time.After(retryPause):
+				ticket, err = a.parts.Ingest.Submit(batch)
+			case <-ctx.Done():
+				return nil, fmt.Errorf("a part of them: %w", ctx.Err())
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		sent = append(sent, receipt{ticket, n})
 	}
-	if cap(payload) <= maxPooledPayload {
-		*buffer = payload
-	}
-	return a.parts.Ingest.Submit(Batch{Kind: Events, Payload: payload, Count: len(events), Source: source, Next: next})
+	return sent, nil
 }
 
 // maxPooledPayload is the size up to which a buffer is used again.
 const maxPooledPayload = 1 << 20
 
-// acknowledge waits until a batch is durable, and until it is visible if that
-// is asked for, or if events have an id, as only then it is known which of
-// them were repeats.
-func (a *API) acknowledge(ctx context.Context, t Ticket, count int, identified bool, wait string) (duplicates int, err error) {
-	if err := durable(ctx, t); err != nil {
-		return 0, fmt.Errorf("store events: %w", err)
+// acknowledge waits until batches are durable, and until they are visible if
+// that is asked for, or if events have an id, as only then it is known which
+// of them were repeats.
+func (a *API) acknowledge(ctx context.Context, sent []receipt, identified bool, wait string) (duplicates int, err error) {
+	for _, r := range sent {
+		if err := durable(ctx, r.ticket); err != nil {
+			return 0, fmt.Errorf("store events: %w", err)
+		}
 	}
 	if !identified && wait != waitApplied {
 		return 0, nil
 	}
-	if err := a.parts.Engine.Wait(ctx, t.Block()); err != nil {
-		return 0, fmt.Errorf("the events are durable, but not visible: %w", err)
+	for _, r := range sent {
+		if err := a.parts.Engine.Wait(ctx, r.ticket.Block()); err != nil {
+			return 0, fmt.Errorf("the events are durable, but not visible: %w", err)
+		}
+		if identified {
+			duplicates += a.parts.Engine.Duplicates(r.ticket.Block(), r.ticket.First(), r.count)
+		}
 	}
-	if !identified {
-		return 0, nil
-	}
-	return a.parts.Engine.Duplicates(t.Block(), t.First(), count), nil
+	return duplicates, nil
 }
 
 const waitApplied = "applied"

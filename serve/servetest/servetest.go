@@ -38,6 +38,9 @@ type World struct {
 	RedactErr  error // of Redactor.Redact
 	RankErr    error // of Recommender.Recommend
 	RankPanic  bool  // Recommender.Recommend panics
+	// Full says whether there is no room for the try so many, from 1, to hand
+	// over a batch; nil: there always is.
+	Full func(try int) bool
 	// Forgetful stores nothing: for benchmarks.
 	Forgetful bool
 	// Stuck makes no batch durable until it is closed. Held gets a value for
@@ -57,6 +60,7 @@ type World struct {
 	duplicates map[uint64][]int
 	positions  map[string]uint64
 	asked      []api.Request
+	tries      int
 	letters    []api.DeadLetter
 	redacted   []string
 	purged     []string
@@ -133,6 +137,9 @@ func (w ingest) Submit(b api.Batch) (api.Ticket, error) {
 	}
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
+	if w.tries++; w.Full != nil && w.Full(w.tries) {
+		return nil, api.ErrOverloaded
+	}
 	t := &ticket{done: make(chan struct{}), err: w.DurableErr}
 	if w.Stuck != nil {
 		t.done = w.Stuck
