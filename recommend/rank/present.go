@@ -1,20 +1,28 @@
 package rank
 
 import (
-	"cmp"
 	"fmt"
 
 	"millrace/event"
 )
 
-// verbs say what a user did with an item.
-var verbs = map[string]string{
-	event.TypeView:     "viewed",
-	event.TypeClick:    "clicked",
-	event.TypeLike:     "liked",
-	event.TypeCart:     "put in your cart",
-	event.TypePurchase: "bought",
-	event.TypeRating:   "rated",
+// deeds say what a user did with an item, as a sentence around its title.
+var deeds = map[string][2]string{
+	event.TypeView:     {"viewed ", ""},
+	event.TypeClick:    {"clicked ", ""},
+	event.TypeLike:     {"liked ", ""},
+	event.TypeCart:     {"added ", " to your cart"},
+	event.TypePurchase: {"bought ", ""},
+	event.TypeRating:   {"rated ", ""},
+}
+
+// did is what was done with an item, "viewed Heat (1995)".
+func did(kind, title string) string {
+	deed, ok := deeds[kind]
+	if !ok {
+		deed[0] = "looked at "
+	}
+	return deed[0] + title + deed[1]
 }
 
 // present makes a recommendation of a candidate.
@@ -56,9 +64,9 @@ func (g *gathering) reason(c *candidate, lead source) string {
 		}
 		r := g.recent[c.because]
 		if lead == fromOwn {
-			return "you " + cmp.Or(verbs[r.kind], "looked at") + " it before"
+			return "you " + did(r.kind, "it") + " before"
 		}
-		return "because you " + cmp.Or(verbs[r.kind], "looked at") + " " + g.title(r.item)
+		return "because you " + did(r.kind, g.title(r.item))
 	case fromInterests:
 		return fmt.Sprintf("popular in %s, which you like", c.category)
 	case fromCohort:
