@@ -41,7 +41,7 @@ func benchmarkServer(b *testing.B) (*servetest.World, http.Handler) {
 // connection: to be far below 150 us.
 func BenchmarkRecommendations(b *testing.B) {
 	_, h := benchmarkServer(b)
-	r := httptest.NewRequest("GET", "http://localhost/v1/users/42/recommendations?n=20&exclude=none", nil)
+	r := httptest.NewRequest(http.MethodGet, "http://localhost/v1/users/42/recommendations?n=20&exclude=none", nil)
 	b.ReportAllocs()
 	for b.Loop() {
 		h.ServeHTTP(&discard{header: http.Header{}}, r)
@@ -61,7 +61,7 @@ func BenchmarkEvents(b *testing.B) {
 					i%100, i%200, 1700000000000+i, i)
 			}
 			text := body.String()
-			r := httptest.NewRequest("POST", "http://localhost/v1/events", nil)
+			r := httptest.NewRequest(http.MethodPost, "http://localhost/v1/events", nil)
 			b.ReportAllocs()
 			for b.Loop() {
 				r.Body = http.NoBody

@@ -63,7 +63,7 @@ func request(t *rapid.T) *http.Request {
 	}
 	target.RawQuery = strings.Join(query, "&")
 	body := pick("body", bodies)
-	r := httptest.NewRequest("GET", "http://localhost/", strings.NewReader(body))
+	r := httptest.NewRequest(http.MethodGet, "http://localhost/", strings.NewReader(body))
 	r.Method, r.URL, r.RequestURI = method, target, target.RequestURI()
 	for _, name := range []string{"Content-Type", "Content-Encoding", "Accept", "Origin", "Authorization"} {
 		v := rapid.SampledFrom([]string{"", "", "", "gzip", "application/json", "application/x-ndjson", "a+;b", "text/plain; q=x", "Basic x", "null"}).Draw(t, name)
@@ -91,7 +91,7 @@ func answered(t interface{ Fatalf(string, ...any) }, h http.Handler, r *http.Req
 	case w.Code >= 300 && w.Code < 400:
 		t.Fatalf("%s: redirected to %s", what, w.Header().Get("Location"))
 	}
-	if left, _ := io.Copy(io.Discard, r.Body); left != 0 && r.Method != "CONNECT" {
+	if left, _ := io.Copy(io.Discard, r.Body); left != 0 && r.Method != http.MethodConnect {
 		t.Fatalf("%s: %d bytes of the body were left, which breaks the connection", what, left)
 	}
 }
@@ -124,7 +124,7 @@ func FuzzRequest(f *testing.F) {
 		if err != nil || u.Host != "" || strings.HasPrefix(u.Path, "/v1/stats/stream") {
 			t.Skip("net/http lets no such request in, or the stream has no end")
 		}
-		r := httptest.NewRequest("GET", "http://localhost/", strings.NewReader(body))
+		r := httptest.NewRequest(http.MethodGet, "http://localhost/", strings.NewReader(body))
 		r.Method, r.URL, r.RequestURI = method, u, target
 		r.Header.Set("Content-Type", contentType)
 		answered(t, s.Handler(), r)

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -84,8 +85,8 @@ func route(r *http.Request) string {
 // panicked answers a request whose handler panicked, which is a mistake in the
 // program. If the answer has begun, it can only be broken off.
 func (h *handler) panicked(rec *recorder, cause any) {
-	if cause == http.ErrAbortHandler {
-		panic(cause)
+	if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(http.ErrAbortHandler)
 	}
 	h.logger.Error("handler panicked", "method", rec.request.Method, "route", route(rec.request),
 		"panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
@@ -117,8 +118,13 @@ type unsent struct {
 	status int
 }
 
-func (u *unsent) Header() http.Header         { return u.header }
-func (u *unsent) WriteHeader(status int)      { u.status = status }
+// Header implements http.ResponseWriter, as do the methods below.
+func (u *unsent) Header() http.Header { return u.header }
+
+// WriteHeader notes the status.
+func (u *unsent) WriteHeader(status int) { u.status = status }
+
+// Write drops the body.
 func (u *unsent) Write(b []byte) (int, error) { return len(b), nil }
 
 // recorder remembers the status of an answer, and drains what is left of the

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -276,8 +277,12 @@ func TestBrokenBodies(t *testing.T) {
 		})
 	}
 	r, err := raw(t, s.Addr(), head+fmt.Sprintf("Content-Encoding: GZIP\r\nContent-Length: %d\r\n\r\n%s", len(zip), zip))
-	if err != nil || r.StatusCode != http.StatusOK {
-		t.Errorf("good gzip: %v, error %v", r, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusOK {
+		t.Errorf("good gzip: status %d", r.StatusCode)
 	}
 }
 
@@ -361,9 +366,18 @@ func TestClientThatGivesUp(t *testing.T) {
 	w.Stuck = make(chan struct{})
 	defer close(w.Stuck)
 	s := running(t, Options{Parts: w.Parts()})
-	c := http.Client{Timeout: 50 * time.Millisecond}
-	if r, err := c.Post("http://"+s.Addr()+"/v1/events", "application/json", strings.NewReader(goodEvent)); err == nil {
-		t.Errorf("an answer %d before the event was durable", r.StatusCode)
+	ctx, giveUp := context.WithCancel(t.Context())
+	go func() {
+		<-w.Held // the event waits for the log
+		giveUp()
+	}()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.Addr()+"/v1/events", strings.NewReader(goodEvent))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := http.DefaultClient.Do(r); err == nil {
+		t.Errorf("an answer %d before the event was durable", answer.StatusCode)
+		answer.Body.Close()
 	}
 	if len(w.Events()) != 0 {
 		t.Error("the event was stored")

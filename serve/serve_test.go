@@ -124,8 +124,22 @@ func TestShutdown(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Errorf("serve: %v", err)
 	}
-	if _, err := http.Get(url + "/v1/health"); err == nil {
-		t.Error("it still answers")
+	if c, err := net.Dial("tcp", s.Addr()); err == nil {
+		t.Error("it still listens")
+		c.Close()
+	}
+}
+
+// A client that asks for the stream's headers does not wait for its end.
+func TestStreamHasHeaders(t *testing.T) {
+	s := running(t, Options{Parts: servetest.New().Parts()})
+	r, err := http.Head("http://" + s.Addr() + "/v1/stats/stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if kind := r.Header.Get("Content-Type"); r.StatusCode != http.StatusOK || kind != "text/event-stream" {
+		t.Errorf("status %d, content type %q", r.StatusCode, kind)
 	}
 }
 
@@ -228,7 +242,7 @@ func TestDashboardIsMounted(t *testing.T) {
 		{"/", "", 401},
 		{"/dashboard/app.js", "", 401},
 	} {
-		r, err := http.NewRequest("GET", "http://"+s.Addr()+c.path, nil)
+		r, err := http.NewRequest(http.MethodGet, "http://"+s.Addr()+c.path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -67,10 +67,10 @@ func toProblem(err error) *problem.Problem {
 		}
 		p := problem.New(a.status, "%s", firstLine(err))
 		if a.status == http.StatusUnsupportedMediaType {
-			p.With("Accept-Encoding", "gzip")
+			p = p.With("Accept-Encoding", "gzip")
 		}
 		if a.retry > 0 {
-			p.RetryAfter(a.retry)
+			p = p.RetryAfter(a.retry)
 		}
 		return p
 	}

@@ -72,12 +72,12 @@ func (a *API) userRecommendations(_ context.Context, in *UserRecommendationsInpu
 	if err := strict.CheckID("id", in.ID); err != nil {
 		return nil, err
 	}
-	if err := in.Choice.check(); err != nil {
+	if err := in.check(); err != nil {
 		return nil, err
 	}
 	s := a.parts.Views.Snapshot()
 	defer s.Close()
-	q := in.Choice.request()
+	q := in.request()
 	q.User = in.ID
 	list, err := a.recommend(s, q)
 	if err != nil {
@@ -168,12 +168,12 @@ func (a *API) sessionRecommendations(_ context.Context, in *SessionInput) (*Reco
 	if body.Items == nil {
 		return nil, problem.BadField("items", fmt.Sprintf("a list of at most %d ids", strict.MaxIDs), "")
 	}
-	if err := body.Choice.checkBody(); err != nil {
+	if err := body.checkBody(); err != nil {
 		return nil, err
 	}
 	s := a.parts.Views.Snapshot()
 	defer s.Close()
-	q := body.Choice.request()
+	q := body.request()
 	q.Session = body.Items.Texts()
 	list, err := a.recommend(s, q)
 	if err != nil {
@@ -190,7 +190,7 @@ func (a *API) batchRecommendations(ctx context.Context, in *SessionInput) (*Batc
 	if len(body.UserIDs) == 0 {
 		return nil, problem.BadField("user_ids", fmt.Sprintf("a list of 1 to %d ids", strict.MaxIDs), "none")
 	}
-	if err := body.Choice.checkBody(); err != nil {
+	if err := body.checkBody(); err != nil {
 		return nil, err
 	}
 	if rows := len(body.UserIDs) * body.N; rows > MaxBatchRows {
@@ -200,7 +200,7 @@ func (a *API) batchRecommendations(ctx context.Context, in *SessionInput) (*Batc
 	defer s.Close()
 	out := &BatchOutput{}
 	out.Body.Results = make([]Recommendations, len(body.UserIDs))
-	q := body.Choice.request()
+	q := body.request()
 	for i, id := range body.UserIDs {
 		if err := ctx.Err(); err != nil {
 			return nil, err

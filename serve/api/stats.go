@@ -169,7 +169,7 @@ func (a *API) streamStats(ctx context.Context, in *StatsStreamInput, send sse.Se
 	tick := time.NewTicker(statsEvery)
 	defer tick.Stop()
 	for {
-		if err := send.Data(a.readStats()); err != nil {
+		if err := send.Data(a.readStats()); err != nil || in.request.Method == http.MethodHead {
 			return
 		}
 		select {

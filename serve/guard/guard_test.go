@@ -60,7 +60,7 @@ func TestKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	basic := func(user, password string) string {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.SetBasicAuth(user, password)
 		return r.Header.Get("Authorization")
 	}
@@ -86,13 +86,13 @@ func TestKeys(t *testing.T) {
 		{"Cookie", "a-good-key", false},
 		{"Accept", "", false},
 	} {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set(c.name, c.value)
 		if got := keys.Allow(r); got != c.want {
 			t.Errorf("%s: %s is allowed: %v, want %v", c.name, c.value, got, c.want)
 		}
 	}
-	if r := httptest.NewRequest("GET", "/", nil); !(Keys{}).Allow(r) {
+	if r := httptest.NewRequest(http.MethodGet, "/", nil); !(Keys{}).Allow(r) {
 		t.Error("without keys a request needs one")
 	}
 }
@@ -105,7 +105,7 @@ func TestHosts(t *testing.T) {
 		"evil.example.com": false, "evil.example.com:8080": false, "127.0.0.1.nip.io": false, "localhost.evil.com": false,
 		"0.0.0.0:8080": false, "192.168.1.7:8080": false, "[::]:8080": false, "[2001:db8::1]:80": false, "2130706433": false,
 	} {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Host = host
 		if got := g.Check(r) == nil; got != want {
 			t.Errorf("Host %q is served: %v, want %v", host, got, want)

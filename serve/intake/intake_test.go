@@ -18,7 +18,7 @@ import (
 const limit = 1 << 20
 
 func request(body io.Reader, encoding string) *http.Request {
-	r := httptest.NewRequest("POST", "/", body)
+	r := httptest.NewRequest(http.MethodPost, "/", body)
 	r.ContentLength = -1
 	r.Header.Set("Content-Encoding", encoding)
 	return r
@@ -141,20 +141,20 @@ func TestBudget(t *testing.T) {
 	if err != nil || string(second.Bytes) != "y" {
 		t.Errorf("with room again: %v", err)
 	}
-	if _, err := in.Read(httptest.NewRequest("POST", "/", http.NoBody)); err != nil {
+	if _, err := in.Read(httptest.NewRequest(http.MethodPost, "/", http.NoBody)); err != nil {
 		t.Errorf("no body needs room: %v", err)
 	}
 }
 
 func TestDrain(t *testing.T) {
 	body := strings.NewReader("left over")
-	r := httptest.NewRequest("POST", "/", body)
+	r := httptest.NewRequest(http.MethodPost, "/", body)
 	Track(r).Drain()
 	if body.Len() != 0 {
 		t.Errorf("%d bytes are left", body.Len())
 	}
 	body = strings.NewReader("not asked for")
-	r = httptest.NewRequest("POST", "/", body)
+	r = httptest.NewRequest(http.MethodPost, "/", body)
 	r.Header.Set("Expect", "100-continue")
 	tracked := Track(r)
 	if tracked.Drain(); body.Len() == 0 {
@@ -166,7 +166,7 @@ func TestDrain(t *testing.T) {
 	if tracked.Drain(); body.Len() != 0 {
 		t.Error("a client that was asked was not drained")
 	}
-	if Track(httptest.NewRequest("GET", "/", http.NoBody)) != nil {
+	if Track(httptest.NewRequest(http.MethodGet, "/", http.NoBody)) != nil {
 		t.Error("no body is tracked")
 	}
 }

@@ -61,7 +61,7 @@ type World struct {
 	positions  map[string]uint64
 	asked      []api.Request
 	tries      int
-	letters    []api.DeadLetter
+	refused    []api.DeadLetter
 	redacted   []string
 	purged     []string
 }
@@ -117,7 +117,7 @@ func (w *World) Events() []event.Event {
 func (w *World) Letters() []api.DeadLetter {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	return slices.Clone(w.letters)
+	return slices.Clone(w.refused)
 }
 
 // Forgotten are the users whose events were redacted and whose dead letters
@@ -216,18 +216,34 @@ type ticket struct {
 	block uint64
 }
 
+// Done implements api.Ticket, as do the methods below.
 func (t *ticket) Done() <-chan struct{} { return t.done }
-func (t *ticket) Err() error            { return t.err }
-func (t *ticket) Block() uint64         { return t.block }
-func (t *ticket) First() int            { return 0 }
+
+// Err is DurableErr.
+func (t *ticket) Err() error { return t.err }
+
+// Block is a count.
+func (t *ticket) Block() uint64 { return t.block }
+
+// First is 0: every batch is a block of its own.
+func (t *ticket) First() int { return 0 }
 
 type engine struct{ *World }
 
-func (w engine) Wait(context.Context, uint64) error        { return w.WaitErr }
-func (w engine) WaitCatalog(context.Context, uint64) error { return w.WaitErr }
-func (w engine) Checkpoints() []api.Checkpoint             { return w.History }
-func (w engine) Err() error                                { return w.EngineErr }
+// Wait implements api.Engine, as do the methods below: everything is visible
+// at once.
+func (w engine) Wait(context.Context, uint64) error { return w.WaitErr }
 
+// WaitCatalog is like Wait.
+func (w engine) WaitCatalog(context.Context, uint64) error { return w.WaitErr }
+
+// Checkpoints is History.
+func (w engine) Checkpoints() []api.Checkpoint { return w.History }
+
+// Err is EngineErr.
+func (w engine) Err() error { return w.EngineErr }
+
+// Duplicates counts repeats of an event_id by the same user.
 func (w engine) Duplicates(block uint64, first, count int) int {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -240,6 +256,7 @@ func (w engine) Duplicates(block uint64, first, count int) int {
 	return n
 }
 
+// Position is that of the last batch of the source.
 func (w engine) Position(source string) (uint64, bool) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -247,6 +264,7 @@ func (w engine) Position(source string) (uint64, bool) {
 	return next, ok
 }
 
+// Stats counts.
 func (w engine) Stats() api.EngineStats {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -262,6 +280,7 @@ func (w engine) Stats() api.EngineStats {
 
 type sql struct{ *World }
 
+// User implements api.Catalog.
 func (w sql) User(_ context.Context, id string) (*event.User, error) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -276,6 +295,7 @@ func (w sql) User(_ context.Context, id string) (*event.User, error) {
 
 type letters struct{ *World }
 
+// Append implements api.DeadLetters, as do the methods below.
 func (w letters) Append(list []api.DeadLetter) error {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -284,11 +304,12 @@ func (w letters) Append(list []api.DeadLetter) error {
 	}
 	for _, l := range list {
 		l.Raw = slices.Clone(l.Raw)
-		w.World.letters = append(w.World.letters, l)
+		w.refused = append(w.refused, l)
 	}
 	return nil
 }
 
+// List has numbers as cursors.
 func (w letters) List(cursor string, n int) ([]api.DeadLetter, string, error) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -299,12 +320,13 @@ func (w letters) List(cursor string, n int) ([]api.DeadLetter, string, error) {
 			return nil, "", api.ErrCursor
 		}
 	}
-	all := w.World.letters
+	all := w.refused
 	from = min(max(from, 0), len(all))
 	to := min(from+n, len(all))
 	return all[from:to], strconv.Itoa(to), nil
 }
 
+// Purge notes the user.
 func (w letters) Purge(user string) error {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -314,6 +336,7 @@ func (w letters) Purge(user string) error {
 
 type redactor struct{ *World }
 
+// Redact implements api.Redactor: it notes the user.
 func (w redactor) Redact(_ context.Context, user string, _ uint64) error {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
