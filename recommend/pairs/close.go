@@ -93,7 +93,7 @@ func (b *Book) Close(c *operator.Context, r *Row, at event.Time) {
 
 // over appends the weights after a step over panes that close as one.
 func (b *Book) over(dst, weights []partner, s step, panes []pane) []partner {
-	b.dense = grow(b.dense, b.names)
+	b.dense = grow(b.dense, len(b.names.Table()))
 	for i := range panes {
 		for _, c := range panes[i].counts.cells {
 			b.dense[c.id] = saturating(b.dense[c.id], c.count)

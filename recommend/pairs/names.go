@@ -7,15 +7,24 @@ import (
 
 // Names gives external ids small numbers, from 1. The numbers are the private
 // business of one operator instance: they depend on the order in which ids
-// were seen, so nothing that leaves the instance contains or is ordered by
-// them. The zero value is not usable; see NewNames.
+// were seen, so nothing that leaves the instance is ordered by them. The zero
+// value is not usable; see NewNames.
 type Names struct {
 	ids    map[string]uint32
 	names  []string
 	prefix []uint64 // the first eight bytes of a name, for comparing
+	terms  *Terms   // of now, nil if there is a new number since
 
 	marks []uint32 // by number: the round in which it was marked
 	round uint32
+
+	senders []sender
+}
+
+// sender is what another instance's numbers are here, 0 if not yet known.
+type sender struct {
+	names *Names
+	own   []uint32
 }
 
 // NewNames makes an empty table.
@@ -35,6 +44,7 @@ func (n *Names) ID(name string) uint32 {
 	var first [8]byte
 	copy(first[:], name)
 	n.prefix = append(n.prefix, binary.BigEndian.Uint64(first[:]))
+	n.terms = nil
 	return id
 }
 
@@ -42,8 +52,39 @@ func (n *Names) ID(name string) uint32 {
 func (n *Names) Name(id uint32) string { return n.names[id] }
 
 // Table is the external ids by number. Numbers that exist now keep their
-// place in it for good, so that a view may read it while ids are added.
+// place in it for good, so that others may read it while ids are added.
 func (n *Names) Table() []string { return n.names }
+
+// Terms are the numbers that exist now, for others.
+func (n *Names) Terms() *Terms {
+	if n.terms == nil {
+		n.terms = &Terms{n, n.names}
+	}
+	return n.terms
+}
+
+// from is the translation of another instance's numbers into own ones, long
+// enough for all that t has. Where it is 0, see adopt.
+func (n *Names) from(t *Terms) []uint32 {
+	i := 0
+	for i < len(n.senders) && n.senders[i].names != t.sender {
+		i++
+	}
+	if i == len(n.senders) {
+		n.senders = append(n.senders, sender{names: t.sender})
+	}
+	s := &n.senders[i]
+	s.own = grow(s.own, len(t.names))
+	return s.own
+}
+
+// grow lengthens scratch space to at least so many.
+func grow[T any](list []T, n int) []T {
+	if need := n - len(list); need > 0 {
+		list = append(list, make([]T, need+len(list)/4)...)
+	}
+	return list
+}
 
 // Compare orders two numbers by their external ids.
 func (n *Names) Compare(a, b uint32) int {
@@ -65,14 +106,8 @@ func (n *Names) NewRound() {
 	}
 }
 
-// Mark marks a number and reports whether it was unmarked.
-func (n *Names) Mark(id uint32) bool {
-	if n.marks[id] == n.round {
-		return false
-	}
-	n.marks[id] = n.round
-	return true
-}
+// Mark marks a number.
+func (n *Names) Mark(id uint32) { n.marks[id] = n.round }
 
 // Marked reports whether a number is marked.
 func (n *Names) Marked(id uint32) bool { return n.marks[id] == n.round }

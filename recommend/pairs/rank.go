@@ -176,7 +176,7 @@ func (b *Book) rank(r *Row) {
 		least = r.top[len(r.top)-1].weight()
 	}
 	weights := b.weigh(r)
-	b.places = grow(b.places, b.names)
+	b.places = grow(b.places, len(b.names.Table()))
 	for i, k := range r.top {
 		b.places[k.id()] = uint16(i + 1)
 	}
@@ -192,6 +192,11 @@ func (b *Book) rank(r *Row) {
 			b.found = append(b.found, rank(k.id, k.weight))
 		}
 	}
+	r.top = slices.DeleteFunc(r.top, func(k ranked) bool {
+		gone := b.places[k.id()] > 0 // pruned since the last ranking: by then Capacity others weighed more
+		b.places[k.id()] = 0
+		return gone
+	})
 	b.insertionSort(r.top)
 	b.merge(r, b.first(b.found, b.options.Top))
 	r.stale = !same
@@ -224,12 +229,4 @@ func (b *Book) merge(r *Row, found []ranked) {
 	}
 	b.merged = append(b.merged, found...)
 	r.top = append(r.top[:0], b.merged[:min(b.options.Top, len(b.merged))]...)
-}
-
-// grow makes room in scratch space for every number there is.
-func grow[T any](list []T, n *Names) []T {
-	if need := len(n.Table()) - len(list); need > 0 {
-		list = append(list, make([]T, need+len(list)/4)...)
-	}
-	return list
 }

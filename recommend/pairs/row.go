@@ -75,22 +75,28 @@ func (b *Book) Count(c *operator.Context, r *Row, in *Contribution) {
 	if p == nil {
 		p = b.open(c, r, in.Slice)
 	}
-	p.counts.reserve(p.counts.used+1+len(in.More), &b.pool)
-	b.add(r, p, in.First)
-	for _, k := range in.More {
-		b.add(r, p, k)
+	p.counts.reserve(p.counts.used+1+len(in.more), &b.pool)
+	own := b.names.from(in.terms)
+	b.add(r, p, in, own, in.first)
+	for _, t := range in.more {
+		b.add(r, p, in, own, t)
 	}
 	r.pending = true
 }
 
-// add counts one pair in a pane.
-func (b *Book) add(r *Row, p *pane, k Pair) {
-	p.sum += uint64(k.Weight)
-	id := b.names.ID(k.Partner)
+// add counts one pair in a pane. own is the translation of its sender's
+// numbers.
+func (b *Book) add(r *Row, p *pane, in *Contribution, own []uint32, t term) {
+	p.sum += uint64(t.weight)
+	id := own[t.id]
+	if id == 0 {
+		id = b.names.ID(in.terms.names[t.id])
+		own[t.id] = id
+	}
 	if p.limit != math.MaxUint64 && b.hash(p, id) > p.limit && !p.counts.has(id) {
 		return
 	}
-	if p.counts.add(id, k.Weight, &b.pool) && p.settled {
+	if p.counts.add(id, t.weight, &b.pool) && p.settled {
 		b.grown(r, p)
 	}
 }

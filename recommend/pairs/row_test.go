@@ -28,31 +28,29 @@ type told struct {
 
 // contribution is what the row is told, with weights decayed by lateness. It
 // reports false if nothing is left of them.
-func (k *told) contribution(m operator.Meta, o Options) (Contribution, bool) {
-	c := Contribution{Item: k.item, Slice: event.WindowStart(m.Effective(), o.slice())}
+func (k *told) contribution(names *Names, m operator.Meta, o Options) (Contribution, bool) {
+	var list []Pair
 	for i, p := range k.partners {
-		w := o.halfLife().Scale(weight(k.distance+i), m.Effective()-m.Time)
-		switch {
-		case w == 0:
-			return c, i > 0
-		case i == 0:
-			c.First = Pair{p, w}
-		default:
-			c.More = append(c.More, Pair{p, w})
+		if w := o.halfLife().Scale(weight(k.distance+i), m.Effective()-m.Time); w > 0 {
+			list = append(list, Pair{p, w})
 		}
 	}
-	return c, true
+	if len(list) == 0 {
+		return Contribution{}, false
+	}
+	return NewContribution(names, k.item, event.WindowStart(m.Effective(), o.slice()), list...), true
 }
 
 // teller is a stage keyed by user that tells rows, so that rows stand behind
 // an exchange with several senders.
 type teller struct {
 	options Options
+	names   *Names
 	pairs   *operator.Output[Contribution]
 }
 
 func (o *teller) Fold(c *operator.Context, _ string, _ *int, in *told) {
-	if k, ok := in.contribution(c.Meta, o.options); ok {
+	if k, ok := in.contribution(o.names, c.Meta, o.options); ok {
 		o.pairs.Emit(c.Time, k)
 	}
 }
@@ -66,7 +64,7 @@ func rowTopology(o Options) *operator.Topology {
 		Name: "teller", Version: 1,
 		Key: func(in *told) string { return in.user },
 		New: func(p *operator.Ports) operator.Operator[string, int, told] {
-			return &teller{o, operator.Out[Contribution](p, PortPairs)}
+			return &teller{o, NewNames(), operator.Out[Contribution](p, PortPairs)}
 		},
 	})
 	addRows(operator.From[Contribution](h, PortPairs), "rows", o)
@@ -152,14 +150,14 @@ func TestRowsCommute(t *testing.T) {
 func TestRankingsKeptUpToDate(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := drawOptions(t)
-		b := NewBook(o)
+		b, sender := NewBook(o), NewNames()
 		var r Row
 		var c operator.Context
 		var timers []event.Time
 		source := operator.BoundedOutOfOrderness{Bound: 5 * event.Second}
 		for _, k := range drawTold(t) {
 			c.Begin(source.Stamp(k.at))
-			if in, ok := k.contribution(c.Meta, o); ok {
+			if in, ok := k.contribution(sender, c.Meta, o); ok {
 				b.Count(&c, &r, &in)
 			}
 			timers = setTimers(&c, timers)
@@ -223,12 +221,12 @@ func TestWeightsByTheDefinition(t *testing.T) {
 			e.Send(k.at, k)
 			m := source.Stamp(k.at)
 			pane := event.WindowStart(m.Effective(), o.Pane)
-			in, ok := k.contribution(m, o)
+			in, ok := k.contribution(NewNames(), m, o)
 			if !ok {
 				continue
 			}
 			last[k.item] = max(last[k.item], pane)
-			for _, p := range append([]Pair{in.First}, in.More...) {
+			for _, p := range in.List() {
 				pairs[k.item] = append(pairs[k.item], pair{p.Partner, pane, float64(p.Weight) / One})
 			}
 		}
@@ -301,14 +299,15 @@ func FuzzLoadRow(f *testing.F) {
 	var r Row
 	for i, at := range []event.Time{0, event.Hour, 26 * event.Hour} {
 		c.Begin(operator.Meta{Time: at, Watermark: at - 1})
-		b.Count(&c, &r, &Contribution{Item: "a", Slice: at, First: Pair{"x", uint32(i + 1)}, More: []Pair{{"y", 1}}})
+		in := NewContribution(NewNames(), "a", at, Pair{"x", uint32(i + 1)}, Pair{"y", 1})
+		b.Count(&c, &r, &in)
 		f.Add(b.Append(nil, &r))
 		if i == 0 {
 			b.Close(&c, &r, event.Hour-1)
 		}
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
-		b := NewBook(o)
+		b, sender := NewBook(o), NewNames()
 		var r Row
 		if b.Load(rowVersion, src, &r) != nil {
 			return
@@ -329,7 +328,8 @@ func FuzzReadPartners(f *testing.F) {
 	var c operator.Context
 	var r Row
 	c.Begin(operator.Meta{Time: 5, Watermark: 0})
-	b.Count(&c, &r, &Contribution{Item: "a", First: Pair{"x", 2}, More: []Pair{{"y", 1}}})
+	in := NewContribution(NewNames(), "a", 0, Pair{"x", 2}, Pair{"y", 1})
+	b.Count(&c, &r, &in)
 	seed, _ := b.Partners(&r).AppendBinary(nil)
 	f.Add(seed)
 	f.Fuzz(func(t *testing.T, src []byte) {

@@ -47,7 +47,7 @@ func addTrail(in operator.Stream[event.Enriched], name string, types *event.Type
 		Version: trailVersion,
 		Key:     func(e *event.Enriched) string { return e.User },
 		New: func(p *operator.Ports) operator.Operator[string, trail, event.Enriched] {
-			return &trails{options: o, rows: rows, types: types, pairs: operator.Out[Contribution](p, PortPairs)}
+			return &trails{options: o, rows: rows, types: types, names: NewNames(), pairs: operator.Out[Contribution](p, PortPairs)}
 		},
 	})
 }
@@ -56,6 +56,7 @@ func addTrail(in operator.Stream[event.Enriched], name string, types *event.Type
 // the latest last.
 type trail struct {
 	items []string
+	ids   []uint32     // the numbers of the latest items, as many as are known; not stored
 	times []event.Time // of directed trails
 }
 
@@ -66,7 +67,8 @@ type trails struct {
 	types   *event.Types
 	pairs   *operator.Output[Contribution]
 
-	arena   []Pair               // what is left of the memory that pairs are taken from
+	names   *Names
+	arena   []term               // what is left of the memory that pairs are taken from
 	weights [MaxTrail + 1]uint32 // by distance: scratch
 }
 
@@ -101,14 +103,17 @@ func (o *trails) tell(c *operator.Context, s *trail) {
 	if reach == 0 {
 		return
 	}
-	slice := event.WindowStart(at, o.rows.slice())
-	e, before := s.items[last], s.items[:last]
+	for _, item := range s.items[len(s.ids):] {
+		s.ids = append(s.ids, o.names.ID(item))
+	}
+	to := Contribution{Item: s.items[last], Slice: event.WindowStart(at, o.rows.slice()), terms: o.names.Terms()}
 	if !o.options.Directed {
-		all := Contribution{Item: e, Slice: slice, First: Pair{before[last-1], o.weights[1]}, More: o.take(reach - 1)}
-		for i := range all.More {
-			all.More[i] = Pair{before[last-2-i], o.weights[i+2]}
+		to.first, to.more = term{s.ids[last-1], o.weights[1]}, o.take(reach-1)
+		for i := range to.more {
+			to.more[i] = term{s.ids[last-2-i], o.weights[i+2]}
 		}
-		o.pairs.Emit(c.Time, all)
+		o.pairs.Emit(c.Time, to)
+		to.more = nil
 	}
 	for distance := reach; distance > 0; distance-- {
 		i := last - distance
@@ -117,7 +122,8 @@ func (o *trails) tell(c *operator.Context, s *trail) {
 				continue
 			}
 		}
-		o.pairs.Emit(c.Time, Contribution{Item: before[i], Slice: slice, First: Pair{e, o.weights[distance]}})
+		to.Item, to.first = s.items[i], term{s.ids[last], o.weights[distance]}
+		o.pairs.Emit(c.Time, to)
 	}
 }
 
@@ -135,12 +141,9 @@ func (o *trails) weigh(most int, age event.Duration) (reach int) {
 }
 
 // take takes memory for so many pairs, which nothing else uses.
-func (o *trails) take(n int) []Pair {
-	if n == 0 {
-		return nil
-	}
+func (o *trails) take(n int) []term {
 	if len(o.arena) < n {
-		o.arena = make([]Pair, 16*MaxTrail)
+		o.arena = make([]term, 64*MaxTrail)
 	}
 	taken := o.arena[:n:n]
 	o.arena = o.arena[n:]
@@ -151,15 +154,23 @@ func (o *trails) take(n int) []Pair {
 // items stay.
 func (s *trail) push(item string, t event.Time, o TrailOptions) {
 	if i := slices.Index(s.items, item); i >= 0 {
-		s.items = slices.Delete(s.items, i, i+1)
-		if o.Directed {
-			s.times = slices.Delete(s.times, i, i+1)
-		}
+		s.drop(i, i+1)
 	}
-	drop := max(0, len(s.items)-o.Items)
-	s.items = append(slices.Delete(s.items, 0, drop), item)
+	s.drop(0, max(0, len(s.items)-o.Items))
+	s.items = append(s.items, item)
 	if o.Directed {
-		s.times = append(slices.Delete(s.times, 0, drop), t)
+		s.times = append(s.times, t)
+	}
+}
+
+// drop drops some items.
+func (s *trail) drop(from, to int) {
+	s.items = slices.Delete(s.items, from, to)
+	if from < len(s.ids) {
+		s.ids = slices.Delete(s.ids, from, min(to, len(s.ids)))
+	}
+	if len(s.times) > 0 {
+		s.times = slices.Delete(s.times, from, to)
 	}
 }
 

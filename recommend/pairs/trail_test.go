@@ -83,7 +83,7 @@ func TestUndirectedPairsCountInBothRows(t *testing.T) {
 		var told []pair
 		e.Emitted = func(_, _ string, _ operator.Meta, record any) {
 			if c, ok := record.(*pairs.Contribution); ok {
-				for _, p := range append([]pairs.Pair{c.First}, c.More...) {
+				for _, p := range c.List() {
 					told = append(told, pair{c.Item, p.Partner, p.Weight})
 				}
 			}
