@@ -50,10 +50,11 @@ type item struct {
 
 // window is a window of an item.
 type window struct {
-	start   event.Time
-	closed  bool
-	sums    []sum // of an open window in no order and with repeats; of a closed one in a ranking
-	compact int   // the length of sums when repeats were last added up
+	start  event.Time
+	closed bool
+	sums   []sum // in no order; of an open window with repeats
+	parts  int   // how many users' parts are in sums since repeats were added up, and 1 for what was before
+	unique int   // the length of sums then
 }
 
 // sum is an association with a partner.
@@ -70,16 +71,21 @@ type sums struct {
 	view         *operator.ViewPort[*Associations]
 
 	totals []uint64 // by partner: scratch, all 0 between calls
+	met    []uint32 // scratch
 	top    []sum    // scratch
 }
 
 // Fold adds a user's window.
 func (o *sums) Fold(c *operator.Context, _ string, s *item, in *Led) {
 	w := o.windowAt(c, s, in.WindowStart)
+	if w.parts == 0 {
+		w.sums = make([]sum, 0, len(in.After))
+	}
+	w.parts++
 	for _, k := range in.After {
 		w.sums = append(w.sums, sum{o.names.ID(k.Item), uint64(in.Count) * uint64(k.Count)})
 	}
-	if len(w.sums) > 2*w.compact+256 {
+	if len(w.sums) > 2*w.unique+256 {
 		w.add()
 	}
 }
@@ -98,20 +104,22 @@ func (o *sums) windowAt(c *operator.Context, s *item, start event.Time) *window 
 	return &s.windows[i]
 }
 
-// add adds up repeats.
+// add adds up repeats. A user's part has none.
 func (w *window) add() {
-	slices.SortFunc(w.sums, func(a, b sum) int { return cmp.Compare(a.id, b.id) })
-	n := 0
-	for _, k := range w.sums {
-		if n > 0 && w.sums[n-1].id == k.id {
-			w.sums[n-1].n = saturating(w.sums[n-1].n, k.n)
-			continue
+	if w.parts > 1 {
+		slices.SortFunc(w.sums, func(a, b sum) int { return cmp.Compare(a.id, b.id) })
+		n := 0
+		for _, k := range w.sums {
+			if n > 0 && w.sums[n-1].id == k.id {
+				w.sums[n-1].n = saturating(w.sums[n-1].n, k.n)
+				continue
+			}
+			w.sums[n] = k
+			n++
 		}
-		w.sums[n] = k
-		n++
+		w.sums = w.sums[:n]
 	}
-	w.sums = w.sums[:n]
-	w.compact = n
+	w.parts, w.unique = 1, len(w.sums)
 }
 
 // saturating is a+b, or the largest number if that is less; it commutes.
@@ -138,11 +146,14 @@ func (o *sums) Timer(_ *operator.Context, key string, s *item, at event.Time) {
 			o.associations.Emit(at, Association{start, key, o.names.Name(k.id), k.n})
 		}
 	}
-	slices.SortFunc(w.sums, o.before)
 	if len(w.sums) > o.options.Partners {
+		slices.SortFunc(w.sums, o.before)
 		w.sums = w.sums[:o.options.Partners]
 	}
-	w.sums, w.closed = slices.Clone(w.sums), true
+	if cap(w.sums) > len(w.sums)+len(w.sums)/4 {
+		w.sums = slices.Clone(w.sums)
+	}
+	w.closed = true
 	if closed := i + 1; closed > o.options.Windows {
 		s.windows = slices.Delete(s.windows, 0, closed-o.options.Windows)
 	}
@@ -172,35 +183,64 @@ func (o *sums) Answer(key string, s *item) {
 	}
 	s.pending = false
 	a := &Associations{}
-	o.top = o.top[:0]
-	for len(o.totals) < len(o.names.Table()) {
-		o.totals = append(o.totals, 0)
-	}
-	for _, w := range s.windows {
-		if !w.closed {
-			break
-		}
-		if len(o.top) == 0 {
+	for i, w := range o.sumUp(s) {
+		if i == 0 {
 			a.from = w.start
 		}
 		a.to = w.start + o.options.Window
+	}
+	o.rank()
+	a.list = make([]Associated, len(o.top))
+	for i, k := range o.top {
+		a.list[i] = Associated{o.names.Name(k.id), k.n}
+	}
+	o.view.Put(key, a)
+}
+
+// sumUp sums up the closed windows, which it returns, into totals, and lists
+// in met which partners there are.
+func (o *sums) sumUp(s *item) []window {
+	if need := len(o.names.Table()) - len(o.totals); need > 0 {
+		o.totals = append(o.totals, make([]uint64, need+len(o.totals)/4)...)
+	}
+	o.met = o.met[:0]
+	for i := range s.windows {
+		w := &s.windows[i]
+		if !w.closed {
+			return s.windows[:i]
+		}
 		for _, k := range w.sums {
 			if o.totals[k.id] == 0 {
-				o.top = append(o.top, sum{id: k.id})
+				o.met = append(o.met, k.id)
 			}
 			o.totals[k.id] = saturating(o.totals[k.id], k.n)
 		}
 	}
-	for i := range o.top {
-		k := &o.top[i]
-		k.n, o.totals[k.id] = o.totals[k.id], 0
+	return s.windows
+}
+
+// rank makes the ranking of the strongest partners out of totals, which it
+// clears: an insertion sort of those that are not weaker than the last.
+func (o *sums) rank() {
+	o.top = o.top[:0]
+	for _, id := range o.met {
+		k := sum{id, o.totals[id]}
+		o.totals[id] = 0
+		n := len(o.top)
+		if n == o.options.Top {
+			if o.before(o.top[n-1], k) < 0 {
+				continue
+			}
+			n--
+		} else {
+			o.top = append(o.top, k)
+		}
+		for n > 0 && o.before(k, o.top[n-1]) < 0 {
+			o.top[n] = o.top[n-1]
+			n--
+		}
+		o.top[n] = k
 	}
-	slices.SortFunc(o.top, o.before)
-	a.list = make([]Associated, min(len(o.top), o.options.Top))
-	for i := range a.list {
-		a.list[i] = Associated{o.names.Name(o.top[i].id), o.top[i].n}
-	}
-	o.view.Put(key, a)
 }
 
 // Append appends an item's windows.
@@ -210,10 +250,8 @@ func (o *sums) Append(dst []byte, s *item) []byte {
 		w := &s.windows[i]
 		dst = wire.AppendVarint(dst, int64(w.start))
 		dst = wire.AppendBool(dst, w.closed)
-		if !w.closed {
-			w.add()
-			o.sortByName(w.sums)
-		}
+		w.add()
+		o.sortByName(w.sums)
 		dst = wire.AppendUvarint(dst, uint64(len(w.sums)))
 		for _, k := range w.sums {
 			dst = wire.AppendUvarint(wire.AppendString(dst, o.names.Name(k.id)), k.n)
@@ -241,6 +279,7 @@ func (o *sums) Load(version uint8, src []byte, s *item) error {
 			}
 			w.sums = append(w.sums, k)
 		}
+		w.parts, w.unique = 1, len(w.sums)
 		s.windows = append(s.windows, w)
 		s.pending = s.pending || w.closed
 	}

@@ -52,12 +52,12 @@ type NeighborOptions struct {
 }
 
 // Defaults are windows of 5 minutes of up to 100 items, the top 20 of 100
-// partners over 12 windows, and neighbours among 20 items in rows of
+// partners over 12 windows, and neighbours among 10 items in rows of
 // pairs.Defaults.
 func Defaults() Options {
 	return Options{
 		Window: 5 * event.Minute, Items: 100, Windows: 12, Partners: 100, Top: 20,
-		Neighbors: NeighborOptions{Items: 20, Rows: pairs.Defaults()},
+		Neighbors: NeighborOptions{Items: 10, Rows: pairs.Defaults()},
 	}
 }
 

@@ -69,7 +69,8 @@ type windows struct {
 	options Options
 	led     *operator.Output[Led]
 	late    *operator.Output[Late]
-	order   []seen // scratch
+	order   []seen   // scratch
+	free    [][]seen // of windows that have ended, for new ones
 }
 
 // Fold counts an event in its window.
@@ -88,7 +89,7 @@ func (o *windows) Fold(c *operator.Context, user string, s *visits, e *event.Enr
 	at := slices.IndexFunc(*s, func(v visit) bool { return v.start == start })
 	if at < 0 {
 		at = len(*s)
-		*s = append(*s, visit{start: start})
+		*s = append(*s, visit{start, o.take()})
 		c.SetTimer(end)
 	}
 	if !(*s)[at].see(e.Item, e.Time, o.options.Items) {
@@ -125,10 +126,11 @@ func (o *windows) Timer(c *operator.Context, _ string, s *visits, at event.Time)
 	if len(*s) == 0 {
 		c.Forget()
 	}
-	if len(v.seen) < 2 {
+	o.order = append(o.order[:0], v.seen...)
+	o.give(v.seen)
+	if len(o.order) < 2 {
 		return
 	}
-	o.order = append(o.order[:0], v.seen...)
 	slices.SortFunc(o.order, func(a, b seen) int {
 		return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.Item, b.Item))
 	})
@@ -138,6 +140,26 @@ func (o *windows) Timer(c *operator.Context, _ string, s *visits, at event.Time)
 	}
 	for i, k := range items[:len(items)-1] {
 		o.led.Emit(at, Led{v.start, k.Item, k.Count, items[i+1:]})
+	}
+}
+
+// kept bounds how many lists are kept for new windows.
+const kept = 1024
+
+func (o *windows) take() []seen {
+	n := len(o.free)
+	if n == 0 {
+		return nil
+	}
+	list := o.free[n-1]
+	o.free = o.free[:n-1]
+	return list
+}
+
+func (o *windows) give(list []seen) {
+	if len(o.free) < kept {
+		clear(list)
+		o.free = append(o.free, list[:0])
 	}
 }
 

@@ -292,6 +292,31 @@ func TestRowIsBounded(t *testing.T) {
 	}
 }
 
+// A partner that was ranked, was then pruned and comes back takes no place but
+// its own.
+func TestPrunedPartnerComesBack(t *testing.T) {
+	o := Options{Pane: event.Day, HalfLife: 30 * event.Day, Capacity: 2, Top: 2}
+	b, sender := NewBook(o), NewNames()
+	var c operator.Context
+	var r Row
+	count := func(at event.Time, pairs ...Pair) {
+		c.Begin(operator.Meta{Time: at, Watermark: at - 1})
+		in := NewContribution(sender, "a", event.WindowStart(at, o.slice()), pairs...)
+		b.Count(&c, &r, &in)
+	}
+	count(0, Pair{"old", 10})
+	b.Partners(&r)
+	count(1, Pair{"w", 100}, Pair{"x", 200}, Pair{"y", 300}, Pair{"z", 400})
+	c.Begin(operator.Meta{Time: event.Hour - 1, Watermark: event.Hour - 2})
+	b.Close(&c, &r, event.Hour-1)
+	b.Partners(&r)
+	count(2*event.Hour, Pair{"old", 350})
+	a := b.Partners(&r)
+	if a.Len() != 2 || a.Item(0) != "z" || a.Item(1) != "old" {
+		t.Errorf("the first of %d are %s and %s, want z and old", a.Len(), a.Item(0), a.Item(1))
+	}
+}
+
 func FuzzLoadRow(f *testing.F) {
 	o := Defaults()
 	b := NewBook(o)
@@ -307,7 +332,7 @@ func FuzzLoadRow(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
-		b, sender := NewBook(o), NewNames()
+		b := NewBook(o)
 		var r Row
 		if b.Load(rowVersion, src, &r) != nil {
 			return

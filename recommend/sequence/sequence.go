@@ -26,10 +26,10 @@ type Options struct {
 	Rows pairs.Options `json:"rows"`
 }
 
-// Defaults are 10 items, 24 hours, and the rows of pairs.Defaults with the
+// Defaults are 5 items, 24 hours, and the rows of pairs.Defaults with the
 // top 50 followers.
 func Defaults() Options {
-	o := Options{Items: 10, MaxGap: event.Day, Rows: pairs.Defaults()}
+	o := Options{Items: 5, MaxGap: event.Day, Rows: pairs.Defaults()}
 	o.Rows.Top = 50
 	return o
 }

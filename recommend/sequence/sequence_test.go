@@ -104,7 +104,7 @@ func TestPairsByTheDefinition(t *testing.T) {
 		engine.Emitted = func(stage, _ string, _ operator.Meta, record any) {
 			if stage == sequence.StageSteps {
 				c := record.(*pairs.Contribution)
-				got = append(got, fmt.Sprintf("%s>%s %d", c.Item, c.First.Partner, c.First.Weight))
+				got = append(got, fmt.Sprintf("%s>%s %d", c.Item, c.List()[0].Partner, c.List()[0].Weight))
 			}
 		}
 		byUser, late := map[string][]event.Enriched{}, map[string][]event.Duration{}
