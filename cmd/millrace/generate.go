@@ -115,9 +115,11 @@ func sendGenerated(c *cobra.Command, reader source.Reader, f generateFlags) erro
 		flags: replayFlags{speed: f.speed},
 	}
 	began := time.Now()
-	err := errors.Join(r.run(c.Context(), []source.Reader{reader}), into.close())
+	err := r.run(c.Context(), []source.Reader{reader})
+	elapsed := time.Since(began)
+	err = errors.Join(err, into.close())
 	r.progress.finish()
-	r.result.measure(time.Since(began))
+	r.result.measure(elapsed)
 	if err != nil {
 		return err
 	}

@@ -120,9 +120,10 @@ func runReplay(c *cobra.Command, path string, f replayFlags) error {
 	r := replay{into: into, progress: newProgress(c.ErrOrStderr(), readers), flags: f}
 	began := time.Now()
 	err = r.run(c.Context(), readers)
+	elapsed := time.Since(began) // until everything was durable and visible
 	err = errors.Join(err, into.close())
 	r.progress.finish()
-	r.result.measure(time.Since(began))
+	r.result.measure(elapsed)
 	if err != nil {
 		return err
 	}
