@@ -153,14 +153,12 @@ func (t *traffic) send(ctx context.Context, now time.Time) error {
 
 // run sends traffic as it becomes due, until ctx ends.
 func (t *traffic) run(ctx context.Context) error {
-	for {
-		if err := source.Sleep(ctx, demoStep); err != nil {
-			return nil // the demo is being stopped
-		}
+	for source.Sleep(ctx, demoStep) == nil {
 		if err := t.send(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
+	return nil // the demo is being stopped
 }
 
 // greet says where to look.

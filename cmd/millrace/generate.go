@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -73,16 +74,19 @@ func runGenerate(c *cobra.Command, f generateFlags) error {
 	if strings.Contains(f.to, "://") {
 		return sendGenerated(c, reader, f)
 	}
-	out := c.OutOrStdout()
-	if f.to != "-" {
-		created, err := os.Create(f.to)
-		if err != nil {
-			return fmt.Errorf("generate: %w", err)
-		}
-		defer created.Close()
-		out = created
+	if f.to == "-" {
+		return writeGenerated(c.Context(), c.OutOrStdout(), reader, f.speed)
 	}
-	pacer := source.NewPacer(f.speed, time.Now, source.Sleep)
+	out, err := os.Create(f.to)
+	if err != nil {
+		return fmt.Errorf("generate: %w", err)
+	}
+	return errors.Join(writeGenerated(c.Context(), out, reader, f.speed), out.Close())
+}
+
+// writeGenerated writes the traffic as JSON Lines.
+func writeGenerated(ctx context.Context, out io.Writer, reader source.Reader, speed float64) error {
+	pacer := source.NewPacer(speed, time.Now, source.Sleep)
 	w := bufio.NewWriterSize(out, 1<<16)
 	var line []byte
 	for {
@@ -93,8 +97,8 @@ func runGenerate(c *cobra.Command, f generateFlags) error {
 		if err != nil {
 			return err
 		}
-		if record.Event != nil && f.speed > 0 && pacer.Delay(record.Event.Time) > 0 {
-			if err := errors.Join(w.Flush(), pacer.Wait(c.Context(), record.Event.Time)); err != nil {
+		if record.Event != nil && speed > 0 && pacer.Delay(record.Event.Time) > 0 {
+			if err := errors.Join(w.Flush(), pacer.Wait(ctx, record.Event.Time)); err != nil {
 				return err
 			}
 		}

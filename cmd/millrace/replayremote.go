@@ -37,7 +37,6 @@ type remote struct {
 	client   *http.Client
 	repeats  int
 	rejected int
-	letters  bytes.Buffer
 }
 
 func newRemote(base, key string) *remote {

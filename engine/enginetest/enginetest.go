@@ -49,7 +49,11 @@ func Embedded(t *testing.T, build Build, stream Stream, shards int, seed uint64)
 	if err != nil {
 		t.Fatalf("embedded engine: %v", err)
 	}
-	defer engine.Close()
+	defer func() {
+		if err := engine.Close(); err != nil {
+			t.Errorf("embedded engine: %v", err)
+		}
+	}()
 	all := Contents{}
 	err = engine.EachState(func(stage, key string, value []byte) error {
 		all[[3]string{"state", stage, key}] = sha256.Sum256(value)

@@ -35,8 +35,7 @@ func main() {
 	for _, f := range figures {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", f.name, f.goal, f.measured)
 	}
-	w.Flush()
-	if err != nil {
+	if err = errors.Join(err, w.Flush()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

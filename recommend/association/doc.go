@@ -38,7 +38,7 @@
 //
 // Two items are neighbours to the degree that users turn to one soon after
 // the other, in either direction. When a user turns to an item e, it makes a
-// pair with each of the user's last 20 distinct items q, of weight 1/d at
+// pair with each of the user's last 10 distinct items q, of weight 1/d at
 // distance d (1 for the one just before e), which counts in the row of e and
 // in that of q. Events of no or negative weight leave no trace; an item that
 // comes twice in a row makes no pairs, one that comes back moves to the end
