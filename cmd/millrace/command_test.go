@@ -1,0 +1,208 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"millrace/operator"
+	"millrace/state"
+	"millrace/state/pebble"
+)
+
+// run runs a command line and returns what it printed to standard output.
+func run(t *testing.T, ctx context.Context, args ...string) (string, error) {
+	t.Helper()
+	c := newCommand()
+	var out bytes.Buffer
+	c.SetOut(&out)
+	c.SetErr(&bytes.Buffer{})
+	c.SetArgs(args)
+	err := c.ExecuteContext(ctx)
+	return out.String(), err
+}
+
+// generated writes traffic to a file.
+func generated(t *testing.T, events int) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "events.jsonl")
+	_, err := run(t, t.Context(), "generate", "--events", fmt.Sprint(events), "--users", "200", "--items", "100", "--seed", "5", "--to", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// imported is a data directory with generated traffic.
+func imported(t *testing.T, events int) string {
+	t.Helper()
+	data := filepath.Join(t.TempDir(), "data")
+	if _, err := run(t, t.Context(), "replay", generated(t, events), "--data", data); err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestGenerateIsDeterministic(t *testing.T) {
+	a, err := os.ReadFile(generated(t, 2000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(generated(t, 2000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(a, b) || len(a) == 0 {
+		t.Error("the same flags gave different traffic, or none")
+	}
+}
+
+func TestReplayReportsAndVerifyFindsAllEqual(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	out, err := run(t, t.Context(), "replay", generated(t, 5000), "--data", data, "--json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r replayResult
+	if err := json.Unmarshal([]byte(out), &r); err != nil || r.Events != 5000 || r.Rejected != 0 || r.EventsPerS <= 0 {
+		t.Errorf("replay reports %s (%v)", out, err)
+	}
+	for _, shards := range []string{"1", "2", "7"} {
+		out, err := run(t, t.Context(), "verify", "--data", data, "--shards", shards, "--json")
+		if err != nil || !strings.Contains(out, `"equal":true`) || !strings.Contains(out, `"events":5000`) || !strings.Contains(out, `"differences":[]`) {
+			t.Errorf("verify with %s shards: %s, %v", shards, out, err)
+		}
+	}
+}
+
+// verify must be able to say no: a state and a missing key in the checkpoint
+// that the events do not give.
+func TestVerifyFindsWhatDiffers(t *testing.T) {
+	data := imported(t, 3000)
+	store, err := pebble.Open(filepath.Join(data, stateFolder), pebble.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	latest, err := store.Latest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string][]byte{}
+	values := map[string][]byte{}
+	err = store.Load(func(stage string, key, value []byte) error {
+		if values[stage] == nil || len(value) > len(values[stage]) {
+			keys[stage], values[stage] = bytes.Clone(key), bytes.Clone(value)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = store.Commit(&state.Checkpoint{Block: latest.Block, Time: latest.Time, Meta: latest.Meta, Tables: []state.Table{
+		{Stage: "heat", Writes: []operator.StateWrite{{Key: keys["heat"]}}},
+		{Stage: "profile", Writes: []operator.StateWrite{{Key: []byte("nobody"), Value: values["profile"]}}},
+	}})
+	if err := errors.Join(err, store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	out, err := run(t, t.Context(), "verify", "--data", data, "--json")
+	var exit exitCode
+	if !errors.As(err, &exit) || exit != 1 {
+		t.Errorf("verify ended with %v, want exit code 1", err)
+	}
+	for _, want := range []string{
+		`"equal":false`, `{"kind":"operator","name":"heat","key":"` + string(keys["heat"]) + `","detail":"missing"}`,
+		`{"kind":"operator","name":"profile","key":"nobody","detail":"extra"}`,
+		`{"kind":"view","name":"profile","key":"nobody","detail":"extra"}`,
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("verify does not report %s:\n%s", want, out)
+		}
+	}
+}
+
+// An import that was interrupted goes on where it was.
+func TestReplayResumes(t *testing.T) {
+	path, data := generated(t, 60_000), filepath.Join(t.TempDir(), "data")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	stopper := writer(func(b []byte) {
+		if bytes.Contains(b, []byte("configuration installed")) { // the import begins; all of it takes 1.5 s
+			time.AfterFunc(500*time.Millisecond, stop)
+		}
+	})
+	c := newCommand()
+	c.SetOut(&bytes.Buffer{})
+	c.SetErr(stopper)
+	c.SetArgs([]string{"replay", path, "--data", data, "--speed", "400"})
+	if err := c.ExecuteContext(ctx); err == nil {
+		t.Fatal("the import was not interrupted: the test tests nothing")
+	}
+	out, err := run(t, t.Context(), "replay", path, "--data", data, "--json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r replayResult
+	if err := json.Unmarshal([]byte(out), &r); err != nil || r.Events == 0 || r.Events == 60_000 || r.Duplicates != 0 {
+		t.Errorf("the second run reports %s (%v), want a part of the events", out, err)
+	}
+	out, err = run(t, t.Context(), "verify", "--data", data, "--json")
+	if err != nil || !strings.Contains(out, `"equal":true`) || !strings.Contains(out, `"events":60000`) {
+		t.Errorf("after both runs: %s, %v", out, err)
+	}
+	out, err = run(t, t.Context(), "replay", path, "--data", data, "--json")
+	if err != nil || !strings.Contains(out, `"events":0`) {
+		t.Errorf("a third run: %s, %v, want no event", out, err)
+	}
+}
+
+// writer is told of everything that is written.
+type writer func(b []byte)
+
+func (w writer) Write(b []byte) (int, error) {
+	w(b)
+	return len(b), nil
+}
+
+func TestConfiguration(t *testing.T) {
+	t.Setenv("MILLRACE_SHARDS", "3")
+	write := func(text string) string {
+		path := filepath.Join(t.TempDir(), "millrace.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	c, err := loadConfig(write("data: there\ncheckpoint_interval: 2s\nevent_types: {view: 0.5}\n"))
+	if err != nil || c.Data != "there" || c.CheckpointInterval.Seconds() != 2 || c.Shards != 3 || len(c.EventTypes) != 1 {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	for text, want := range map[string]string{
+		"daat: x":                       "daat",
+		"shards: 1000":                  "environment", // overridden, so it is the environment's that counts
+		"checkpoint_interval: 1ms":      "checkpoint_interval",
+		"keys: [short]":                 "keys",
+		"ingest: {max_block_events: 0}": "max_block_events",
+	} {
+		_, err := loadConfig(write(text))
+		if want == "environment" {
+			if err != nil {
+				t.Errorf("%q: %v, but the environment sets another", text, err)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want an error that names %s", text, err, want)
+		}
+	}
+	if _, err := loadConfig(filepath.Join(t.TempDir(), "none.yaml")); err == nil {
+		t.Error("a file that is not there is no error")
+	}
+}
