@@ -28,8 +28,16 @@ func main() {
 	binary := flag.String("millrace", "./millrace", "the binary to measure")
 	data := flag.String("data", "../shared/data/ml-1m", "a MovieLens folder; if it is absent, generated traffic is used")
 	seconds := flag.Int("seconds", 10, "how long each load runs")
+	loaded := flag.String("loaded", "", "a data directory that is loaded already: only serving is measured")
 	flag.Parse()
-	figures, err := run(context.Background(), *binary, *data, time.Duration(*seconds)*time.Second)
+	length := time.Duration(*seconds) * time.Second
+	var figures []figure
+	var err error
+	if *loaded != "" {
+		figures, err = measureServing(context.Background(), *binary, *loaded, length)
+	} else {
+		figures, err = run(context.Background(), *binary, *data, length)
+	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(w, "figure\tgoal\tmeasured (%d cores)\n", runtime.NumCPU())
 	for _, f := range figures {

@@ -18,7 +18,10 @@ const (
 	// sequenceItems is how many of them are looked up for what follows.
 	sequenceItems = 3
 	// rowItems is how much of each row of neighbours or followers is read.
-	rowItems = 60
+	rowItems = 30
+	// trendingItems is how much of a trending list is read at first; where too
+	// little is left after the rules, all of it is.
+	trendingItems = 40
 	// interestCategories is how many of the user's top categories are looked up.
 	interestCategories = 5
 	// newItems is how many new items each place adds.
@@ -40,6 +43,7 @@ type gathering struct {
 	byItem   map[string]int32
 	list     []candidate
 	ranked   []scored
+	scores   []float64
 }
 
 // recentItem is one of the latest items, and how it was come by.
@@ -110,14 +114,14 @@ func (g *gathering) gather(need int) {
 	g.fromRows(fromSequence, sequenceItems)
 	g.fromInterests()
 	for i, scope := range g.cohorts {
-		g.fromTrending(fromCohort, scope, heat.Week, 1/float64(1+i))
+		g.fromTrending(fromCohort, scope, heat.Week, 1/float64(1+i), trendingItems)
 	}
 	scope := heat.ScopeAll
 	if g.request.Category != "" {
 		scope = heat.CategoryScope(g.request.Category)
 	}
-	g.fromTrending(fromTrending, scope, heat.Day, 1)
-	g.fromTrending(fromTrending, scope, heat.Week, 1)
+	g.fromTrending(fromTrending, scope, heat.Day, 1, trendingItems)
+	g.fromTrending(fromTrending, scope, heat.Week, 1, trendingItems)
 	g.fromNew(g.request.Category, newItems)
 	if !g.request.ExcludeSeen {
 		for k, r := range g.recent {
@@ -128,7 +132,9 @@ func (g *gathering) gather(need int) {
 		}
 	}
 	if g.kept() < need { // fill up from ever further away
-		g.fromTrending(fromTrending, scope, heat.Month, 0.01)
+		for _, halfLife := range [...]decay.HalfLife{heat.Day, heat.Week, heat.Month} {
+			g.fromTrending(fromTrending, scope, halfLife, 0.01, math.MaxInt)
+		}
 		g.fromNew(g.request.Category, need)
 	}
 }
@@ -192,7 +198,7 @@ func (g *gathering) fromInterests() {
 			break
 		}
 		scope := heat.CategoryScope(interest.Category)
-		g.eachTrending(scope, heat.Week, func(strength float64, item string, t event.Time) {
+		g.eachTrending(scope, heat.Week, trendingItems, func(strength float64, item string, t event.Time) {
 			c := g.candidate(item)
 			if c == nil {
 				return
@@ -208,8 +214,8 @@ func (g *gathering) fromInterests() {
 	}
 }
 
-func (g *gathering) fromTrending(from source, scope string, halfLife decay.HalfLife, weight float64) {
-	g.eachTrending(scope, halfLife, func(strength float64, item string, t event.Time) {
+func (g *gathering) fromTrending(from source, scope string, halfLife decay.HalfLife, weight float64, most int) {
+	g.eachTrending(scope, halfLife, most, func(strength float64, item string, t event.Time) {
 		if c := g.candidate(item); c != nil {
 			c.parts[from] += strength * weight
 			c.time = max(c.time, t)
@@ -217,23 +223,17 @@ func (g *gathering) fromTrending(from source, scope string, halfLife decay.HalfL
 	})
 }
 
-// eachTrending calls fn for a scope's list with strengths from 1 down.
-func (g *gathering) eachTrending(scope string, halfLife decay.HalfLife, fn func(strength float64, item string, t event.Time)) {
+// eachTrending calls fn for the head of a scope's list. The strength is that
+// of the place, 1/sqrt(place): heat itself falls off so steeply that the
+// first item would drown the others.
+func (g *gathering) eachTrending(scope string, halfLife decay.HalfLife, most int, fn func(strength float64, item string, t event.Time)) {
 	list, ok := view.Get[*heat.Trending](g.views, heat.TrendingView, heat.TrendingKey(scope, halfLife))
-	if !ok || len(list.Items) == 0 {
+	if !ok {
 		return
 	}
-	top := list.Items[0].Heat.At(halfLife, g.streamTime)
-	for i := range list.Items {
+	for i := range min(most, len(list.Items)) {
 		e := &list.Items[i]
-		strength := 0.0
-		if top > 0 {
-			strength = e.Heat.At(halfLife, g.streamTime) / top
-		}
-		if math.IsNaN(strength) || strength <= 0 {
-			strength = math.SmallestNonzeroFloat32 // so cold that only the order is left
-		}
-		fn(strength, e.Item, e.Time)
+		fn(1/math.Sqrt(float64(i+1)), e.Item, e.Time)
 	}
 }
 
@@ -291,4 +291,19 @@ func (g *gathering) blend(w Weights) []scored {
 		g.ranked = append(g.ranked, scored{item: c.item, score: score, index: int32(i), isNew: score == c.parts[fromNew]})
 	}
 	return g.ranked
+}
+
+// best drops what cannot be among the first n, but for new items, which have
+// places of their own: sorting numbers is cheap, sorting candidates is not.
+func (g *gathering) best(list []scored, n int) []scored {
+	if len(list) <= n {
+		return list
+	}
+	g.scores = g.scores[:0]
+	for i := range list {
+		g.scores = append(g.scores, list[i].score)
+	}
+	slices.Sort(g.scores)
+	least := g.scores[len(g.scores)-n]
+	return slices.DeleteFunc(list, func(s scored) bool { return s.score < least && !s.isNew })
 }

@@ -90,7 +90,7 @@ func (r *Ranker) Recommend(s view.Reader, streamTime event.Time, q Request) ([]R
 	defer r.scratch.Put(g)
 	g.begin(r.catalogue, s, streamTime, q)
 	g.gather(q.Offset + q.N)
-	list := g.blend(weights)
+	list := g.best(g.blend(weights), q.Offset+q.N)
 	slices.SortFunc(list, func(a, b scored) int {
 		if c := cmp.Compare(b.score, a.score); c != 0 {
 			return c
