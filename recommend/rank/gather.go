@@ -14,11 +14,11 @@ import (
 
 const (
 	// recentItems is how many of the user's latest items candidates come from.
-	recentItems = 10
+	recentItems = 8
 	// sequenceItems is how many of them are looked up for what follows.
 	sequenceItems = 3
 	// rowItems is how much of each row of neighbours or followers is read.
-	rowItems = 30
+	rowItems = 24
 	// trendingItems is how much of a trending list is read at first; where too
 	// little is left after the rules, all of it is.
 	trendingItems = 40
