@@ -76,7 +76,6 @@ func (b *Book) Close(c *operator.Context, r *Row, at event.Time) {
 	if len(r.panes) == 0 || r.panes[0].end != at {
 		return
 	}
-	b.settle(r)
 	p := &r.panes[0]
 	var s step
 	s, r.base = stepOver(r.base, r.begun, p)
@@ -88,7 +87,6 @@ func (b *Book) Close(c *operator.Context, r *Row, at event.Time) {
 	r.panes = slices.Delete(r.panes, 0, 1)
 	r.keep(b.prune(r, b.weighed[0]))
 	b.join(c, r)
-	b.settle(r)
 }
 
 // over appends the weights after a step over panes that close as one.
@@ -174,4 +172,7 @@ func (b *Book) join(c *operator.Context, r *Row) {
 	first.start, first.end, first.settled = r.through+1, last, true
 	r.panes = slices.Delete(r.panes, 1, n)
 	c.SetTimer(last)
+	if r.panes[0].counts.used > b.options.fresh() {
+		b.hold(r, &r.panes[0])
+	}
 }

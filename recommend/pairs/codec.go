@@ -14,7 +14,6 @@ const rowVersion = 1
 
 // Append appends a row's bytes.
 func (b *Book) Append(dst []byte, r *Row) []byte {
-	b.settle(r)
 	dst = wire.AppendBool(dst, r.begun)
 	dst = wire.AppendVarint(dst, r.base)
 	dst = wire.AppendVarint(dst, int64(r.through))

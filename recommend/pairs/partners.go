@@ -24,7 +24,6 @@ type Partners struct {
 
 // Partners is the answer of a row, as it stands.
 func (b *Book) Partners(r *Row) *Partners {
-	b.settle(r)
 	b.rank(r)
 	base, _ := b.plan(r)
 	a := &Partners{names: b.names.Table(), list: slices.Clone(r.top), total: r.total}

@@ -1,10 +1,7 @@
 package pairs
 
 import (
-	"math"
 	"slices"
-
-	"github.com/cespare/xxhash/v2"
 
 	"millrace/event"
 	"millrace/operator"
@@ -36,15 +33,10 @@ type partner struct {
 type pane struct {
 	start, end event.Time // both inclusive; the timer is at end
 	counts     table
-	sum        uint64 // of all counts, also of partners that were not kept
-	growth     growth // of the pane that it is, or is part of
-	settled    bool   // everything before it is closed
-
-	// limit is the largest hash of new partners that are kept. fresh is how
-	// many new partners there are, or -1: not looked at yet. When it has been,
-	// counts holds all partners that are not new, with a count of 0 if need be.
-	limit uint64
-	fresh int
+	sum        uint64  // of all counts, also of partners that were not kept
+	growth     growth  // of the pane that it is, or is part of
+	settled    bool    // everything before it is closed
+	lottery    lottery // if it is settled and crowded
 }
 
 // Book is what the rows of one operator instance share: the options, the ids
@@ -61,7 +53,7 @@ type Book struct {
 	weighed  [2][]partner
 	found    []ranked
 	merged   []ranked
-	hashes   []uint64
+	tickets  []ticket
 	order    []uint32
 }
 
@@ -93,12 +85,10 @@ func (b *Book) add(r *Row, p *pane, in *Contribution, own []uint32, t term) {
 		id = b.names.ID(in.terms.names[t.id])
 		own[t.id] = id
 	}
-	if p.limit != math.MaxUint64 && b.hash(p, id) > p.limit && !p.counts.has(id) {
+	if p.settled && p.counts.used >= b.options.fresh() && !p.counts.has(id) && !b.admit(r, p, id) {
 		return
 	}
-	if p.counts.add(id, t.weight, &b.pool) && p.settled {
-		b.grown(r, p)
-	}
+	p.counts.add(id, t.weight, &b.pool)
 }
 
 // paneAt is the open pane that holds a time, or nil.
@@ -142,70 +132,5 @@ func (b *Book) open(c *operator.Context, r *Row, t event.Time) *pane {
 }
 
 func (b *Book) newPane(start, end event.Time, settled bool) pane {
-	return pane{start: start, end: end, settled: settled, growth: b.growthAt(start), limit: math.MaxUint64, fresh: -1}
-}
-
-// grown sees to it that a settled pane that has got one more partner does not
-// have too many new ones.
-func (b *Book) grown(r *Row, p *pane) {
-	known := p.fresh >= 0
-	if known {
-		p.fresh++
-	}
-	if n := 2 * b.options.fresh(); known && p.fresh > n || !known && p.counts.used > n {
-		b.thin(r, p)
-	}
-}
-
-// settle thins the panes that have too many new partners, so that the row
-// holds exactly what its definition says.
-func (b *Book) settle(r *Row) {
-	n := b.options.fresh()
-	for i := range r.panes {
-		p := &r.panes[i]
-		if p.settled && (p.fresh > n || p.fresh < 0 && p.counts.used > n) {
-			b.thin(r, p)
-		}
-	}
-}
-
-// hash orders the partners that are new in a pane: which of them are kept if
-// there are too many is a lottery that is drawn anew each pane.
-func (b *Book) hash(p *pane, id uint32) uint64 {
-	z := xxhash.Sum64String(b.names.Name(id)) ^ uint64(event.WindowStart(p.start, b.options.Pane))
-	z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 // the finaliser of splitmix64
-	z = (z ^ (z >> 27)) * 0x94D049BB133111EB
-	return z ^ (z >> 31)
-}
-
-// thin drops the new partners of a settled pane that are beyond the bound,
-// those with the largest hashes.
-func (b *Book) thin(r *Row, p *pane) {
-	b.names.NewRound()
-	for _, k := range r.weights {
-		b.names.Mark(k.id)
-	}
-	b.hashes = b.hashes[:0]
-	for _, c := range p.counts.cells {
-		if c.id != 0 && !b.names.Marked(c.id) {
-			b.hashes = append(b.hashes, b.hash(p, c.id))
-		}
-	}
-	if keep := b.options.fresh(); len(b.hashes) > keep {
-		slices.Sort(b.hashes)
-		p.limit = b.hashes[keep-1]
-		r.stale, r.pending = true, true
-	}
-	old := p.counts
-	p.counts, p.fresh = table{}, 0
-	p.counts.reserve(len(r.weights)+min(len(b.hashes), b.options.fresh()), &b.pool)
-	for _, k := range r.weights {
-		p.counts.add(k.id, 0, &b.pool)
-	}
-	for _, c := range old.cells {
-		if c.id != 0 && (b.names.Marked(c.id) || b.hash(p, c.id) <= p.limit) && p.counts.add(c.id, c.count, &b.pool) {
-			p.fresh++
-		}
-	}
-	old.drop(&b.pool)
+	return pane{start: start, end: end, settled: settled, growth: b.growthAt(start)}
 }

@@ -1,9 +1,69 @@
 package pairs
 
 import (
+	"errors"
+	"fmt"
+
 	"millrace/event"
 	"millrace/operator"
+	"millrace/recommend/decay"
 )
+
+// ErrOptions is the error of options that cannot be used.
+var ErrOptions = errors.New("pairs: invalid options")
+
+// The bounds of options.
+const (
+	MaxTrail    = 64   // items of a trail
+	MaxCapacity = 4096 // partners of a row
+)
+
+// slicesPerPane is how many slices a pane has.
+const slicesPerPane = 24
+
+// Options shape the rows of a stage.
+type Options struct {
+	// Pane is the length of time in which pairs count as equally old, in
+	// milliseconds: a multiple of 24.
+	Pane event.Duration `json:"pane_ms"`
+	// HalfLife is the time in which a pair's weight halves, in milliseconds.
+	HalfLife event.Duration `json:"half_life_ms"`
+	// Capacity is how many partners an item keeps when there are more than
+	// twice as many.
+	Capacity int `json:"capacity"`
+	// Top is how many partners the view holds, at most Capacity.
+	Top int `json:"top"`
+}
+
+// Defaults are panes of a day, a half-life of 30 days, 256 partners and the
+// top 100 of them.
+func Defaults() Options {
+	return Options{Pane: event.Day, HalfLife: 30 * event.Day, Capacity: 256, Top: 100}
+}
+
+// Validate returns an ErrOptions that says what is wrong, or nil.
+func (o Options) Validate() error {
+	switch {
+	case o.Pane < event.Minute || o.Pane > 366*event.Day || o.Pane%slicesPerPane != 0:
+		return fmt.Errorf("%w: pane_ms is %d, expected a multiple of %d from %d to %d",
+			ErrOptions, o.Pane, slicesPerPane, event.Minute, 366*event.Day)
+	case o.HalfLife < o.Pane || o.HalfLife > 100*366*event.Day:
+		return fmt.Errorf("%w: half_life_ms is %d, expected %d (a pane) to %d",
+			ErrOptions, o.HalfLife, o.Pane, 100*366*event.Day)
+	case o.Capacity < 1 || o.Capacity > MaxCapacity:
+		return fmt.Errorf("%w: capacity is %d, expected 1 to %d", ErrOptions, o.Capacity, MaxCapacity)
+	case o.Top < 1 || o.Top > o.Capacity:
+		return fmt.Errorf("%w: top is %d, expected 1 to %d (the capacity)", ErrOptions, o.Top, o.Capacity)
+	}
+	return nil
+}
+
+func (o Options) slice() event.Duration { return o.Pane / slicesPerPane }
+
+func (o Options) halfLife() decay.HalfLife { return decay.HalfLife(o.HalfLife) }
+
+// fresh is how many new partners an open pane keeps.
+func (o Options) fresh() int { return 2 * o.Capacity }
 
 // Handles are the stages that Add adds.
 type Handles struct {

@@ -15,16 +15,24 @@ type cell struct{ id, count uint32 }
 // leastCells is the size of the smallest table; sizes are powers of two.
 const leastCells = 8
 
-// find is the cell of an id, or the empty one where it would be.
-func (t *table) find(id uint32) *cell {
+// home is where the search for an id begins (Fibonacci hashing, Knuth, TAOCP
+// 6.4).
+func (t *table) home(id uint32) int {
+	return int(id * 0x9E3779B1 >> (33 - bits.Len32(uint32(len(t.cells)))))
+}
+
+// index is where an id is, or the empty cell where it would be.
+func (t *table) index(id uint32) int {
 	mask := len(t.cells) - 1
-	// Fibonacci hashing (Knuth, TAOCP 6.4).
-	for i := int(id * 0x9E3779B1 >> (33 - bits.Len32(uint32(len(t.cells))))); ; i = (i + 1) & mask {
+	for i := t.home(id); ; i = (i + 1) & mask {
 		if c := &t.cells[i]; c.id == id || c.id == 0 {
-			return c
+			return i
 		}
 	}
 }
+
+// find is the cell of an id, or the empty one where it would be.
+func (t *table) find(id uint32) *cell { return &t.cells[t.index(id)] }
 
 // has reports whether an id is there.
 func (t *table) has(id uint32) bool { return len(t.cells) > 0 && t.find(id).id != 0 }
@@ -43,6 +51,22 @@ func (t *table) add(id, count uint32, p *pool) bool {
 	c.id = id
 	t.used++
 	return true
+}
+
+// remove takes out an id that is there. What stands after it up to the next
+// empty cell moves up where it must, so that it is still found (Knuth, TAOCP
+// 6.4, algorithm R).
+func (t *table) remove(id uint32) {
+	mask := len(t.cells) - 1
+	hole := t.index(id)
+	for i := (hole + 1) & mask; t.cells[i].id != 0; i = (i + 1) & mask {
+		if (i-t.home(t.cells[i].id))&mask >= (i-hole)&mask {
+			t.cells[hole] = t.cells[i]
+			hole = i
+		}
+	}
+	t.cells[hole] = cell{}
+	t.used--
 }
 
 // saturating is a+b, or the largest number if that is less; it commutes.

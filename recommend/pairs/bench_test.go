@@ -1,0 +1,81 @@
+package pairs
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"millrace/event"
+	"millrace/operator"
+)
+
+// filled are rows of about 400 partners, of which 60 count in the open pane.
+func filled(rows int) (*Book, []Row, func(row, pairs int, at event.Time)) {
+	b, sender := NewBook(Defaults()), NewNames()
+	random := rand.New(rand.NewPCG(1, 2))
+	var c operator.Context
+	list := make([]Row, rows)
+	count := func(row, pairs int, at event.Time) {
+		terms := make([]Pair, pairs)
+		for i := range terms {
+			n := int(random.ExpFloat64() * 250)
+			terms[i] = Pair{fmt.Sprint("i", n%4000), weight(1 + random.IntN(10))}
+		}
+		c.Begin(operator.Meta{Time: at, Watermark: at - 1})
+		in := NewContribution(sender, "a", event.WindowStart(at, b.options.slice()), terms...)
+		b.Count(&c, &list[row], &in)
+	}
+	for i := range list {
+		for day := range event.Time(12) {
+			at := day * event.Day
+			count(i, 80, at)
+			end := at + event.Day - 1
+			if day == 0 {
+				end = at + event.Hour - 1
+			}
+			c.Begin(operator.Meta{Time: end, Watermark: end - 1})
+			b.Close(&c, &list[i], end)
+		}
+		b.Partners(&list[i])
+	}
+	return b, list, count
+}
+
+// What an answer and the end of a pane cost, of a row that is in the cache
+// (1 row) and of one that is not (4,000).
+func BenchmarkRow(b *testing.B) {
+	for _, rows := range []int{1, 4000} {
+		for _, pairs := range []int{1, 60} {
+			book, list, count := filled(rows)
+			day := event.Time(12)
+			var answer, end time.Duration
+			b.Run(fmt.Sprintf("rows=%d/pairs=%d", rows, pairs), func(b *testing.B) {
+				n := 0
+				for n < b.N {
+					for row := range list {
+						count(row, pairs, day*event.Day)
+					}
+					start := time.Now()
+					for row := range list {
+						book.Partners(&list[row])
+					}
+					answer += time.Since(start)
+					at := (day+1)*event.Day - 1
+					var c operator.Context
+					c.Begin(operator.Meta{Time: at, Watermark: at - 1})
+					start = time.Now()
+					for row := range list {
+						book.Close(&c, &list[row], at)
+					}
+					end += time.Since(start)
+					day++
+					n += len(list)
+				}
+				b.ReportMetric(float64(answer.Nanoseconds())/float64(n), "answer-ns")
+				b.ReportMetric(float64(end.Nanoseconds())/float64(n), "close-ns")
+				answer, end = 0, 0
+			})
+		}
+	}
+}
