@@ -28,18 +28,24 @@ func filled(rows int) (*Book, []Row, func(row, pairs int, at event.Time)) {
 	}
 	for i := range list {
 		for day := range event.Time(12) {
-			at := day * event.Day
-			count(i, 80, at)
-			end := at + event.Day - 1
-			if day == 0 {
-				end = at + event.Hour - 1
-			}
-			c.Begin(operator.Meta{Time: end, Watermark: end - 1})
-			b.Close(&c, &list[i], end)
+			count(i, 80, day*event.Day)
+			closeAll(b, list[i:i+1])
 		}
 		b.Partners(&list[i])
 	}
 	return b, list, count
+}
+
+// closeAll closes the open panes of rows.
+func closeAll(b *Book, list []Row) {
+	var c operator.Context
+	for i := range list {
+		for r := &list[i]; len(r.panes) > 0; {
+			at := r.panes[0].end
+			c.Begin(operator.Meta{Time: at, Watermark: at - 1})
+			b.Close(&c, r, at)
+		}
+	}
 }
 
 // What an answer and the end of a pane cost, of a row that is in the cache
@@ -61,13 +67,8 @@ func BenchmarkRow(b *testing.B) {
 						book.Partners(&list[row])
 					}
 					answer += time.Since(start)
-					at := (day+1)*event.Day - 1
-					var c operator.Context
-					c.Begin(operator.Meta{Time: at, Watermark: at - 1})
 					start = time.Now()
-					for row := range list {
-						book.Close(&c, &list[row], at)
-					}
+					closeAll(book, list)
 					end += time.Since(start)
 					day++
 					n += len(list)

@@ -82,7 +82,7 @@ func (b *Book) Close(c *operator.Context, r *Row, at event.Time) {
 	r.begun, r.through = true, at
 	b.weighed[0] = b.over(b.weighed[0][:0], r.weights, s, r.panes[:1])
 	r.total = s.after(r.total, float32(p.sum))
-	r.stale = r.stale || s.scale != 1
+	r.stale, r.moved = r.stale || s.scale != 1, true
 	p.counts.drop(&b.pool)
 	r.panes = slices.Delete(r.panes, 0, 1)
 	r.keep(b.prune(r, b.weighed[0]))
@@ -91,12 +91,7 @@ func (b *Book) Close(c *operator.Context, r *Row, at event.Time) {
 
 // over appends the weights after a step over panes that close as one.
 func (b *Book) over(dst, weights []partner, s step, panes []pane) []partner {
-	b.dense = grow(b.dense, len(b.names.Table()))
-	for i := range panes {
-		for _, c := range panes[i].counts.cells {
-			b.dense[c.id] = saturating(b.dense[c.id], c.count)
-		}
-	}
+	b.spread(panes)
 	for _, k := range weights {
 		n := b.dense[k.id]
 		if n == 0 && s.scale == 1 {
@@ -117,6 +112,16 @@ func (b *Book) over(dst, weights []partner, s step, panes []pane) []partner {
 		}
 	}
 	return dst
+}
+
+// spread puts the counts of panes that close as one into dense.
+func (b *Book) spread(panes []pane) {
+	b.dense = grow(b.dense, len(b.names.Table()))
+	for i := range panes {
+		for _, c := range panes[i].counts.cells {
+			b.dense[c.id] = saturating(b.dense[c.id], c.count)
+		}
+	}
 }
 
 // prune leaves the Capacity heaviest of weights if there are too many.

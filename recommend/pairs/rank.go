@@ -151,12 +151,12 @@ func (b *Book) plan(r *Row) (base int64, same bool) {
 	return base, same
 }
 
-// weigh is what the weights will be when the open panes have closed. It is
-// valid until the next call.
+// weigh is what the weights will be when all open panes but those of the last
+// closing have closed. It is valid until the next call.
 func (b *Book) weigh(r *Row) []partner {
 	weights := r.weights
-	for i, c := range b.closings {
-		dst := &b.weighed[i%2]
+	for i := 0; i < len(b.closings)-1; i++ {
+		c, dst := b.closings[i], &b.weighed[i%2]
 		*dst = b.over((*dst)[:0], weights, c.step, r.panes[c.from:c.to])
 		weights = *dst
 	}
@@ -165,48 +165,79 @@ func (b *Book) weigh(r *Row) []partner {
 
 // rank brings top up to date. Weights only grow between two rankings unless
 // the row is stale, so the top partners of now are among those of before and
-// those that weigh at least what the last of before did.
+// those that weigh at least what the last of before did. If no pane has
+// closed since, only partners that count in open panes have changed.
 func (b *Book) rank(r *Row) {
 	_, same := b.plan(r)
 	if r.stale || !same {
 		r.top = r.top[:0]
+		r.moved = true
 	}
 	least := float32(0)
 	if len(r.top) == b.options.Top {
 		least = r.top[len(r.top)-1].weight()
 	}
 	weights := b.weigh(r)
+	last, panes := step{scale: 1}, r.panes[:0]
+	if n := len(b.closings); n > 0 {
+		last, panes = b.closings[n-1].step, r.panes[b.closings[n-1].from:]
+	}
+	all := r.moved || len(b.closings) > 1
+	b.spread(panes)
 	b.places = grow(b.places, len(b.names.Table()))
 	for i, k := range r.top {
 		b.places[k.id()] = uint16(i + 1)
 	}
 	b.found = b.found[:0]
 	for _, k := range weights {
-		if k.weight < least {
+		w := k.weight
+		if n := b.dense[k.id]; n != 0 {
+			b.dense[k.id] = 0
+			w = last.after(w, float32(n))
+		} else if !all {
 			continue
+		} else if last.scale != 1 {
+			w = last.carry(w)
 		}
-		if at := b.places[k.id]; at > 0 {
-			b.places[k.id] = 0
-			r.top[at-1] = rank(k.id, k.weight)
-		} else {
-			b.found = append(b.found, rank(k.id, k.weight))
+		if w >= least && w > 0 {
+			b.note(r, k.id, w)
 		}
 	}
-	r.top = slices.DeleteFunc(r.top, func(k ranked) bool {
-		gone := b.places[k.id()] > 0 // pruned since the last ranking: by then Capacity others weighed more
+	for i := range panes {
+		for _, c := range panes[i].counts.cells {
+			if n := b.dense[c.id]; n != 0 {
+				b.dense[c.id] = 0
+				if w := last.after(0, float32(n)); w >= least {
+					b.note(r, c.id, w)
+				}
+			}
+		}
+	}
+	for _, k := range r.top {
+		// What has not been met has not changed, or was pruned since the last
+		// ranking: then Capacity others weigh more, and it falls out here.
 		b.places[k.id()] = 0
-		return gone
-	})
+	}
 	b.insertionSort(r.top)
 	b.merge(r, b.first(b.found, b.options.Top))
-	r.stale = !same
+	r.stale, r.moved = !same, false
+}
+
+// note notes a partner that may be among the top.
+func (b *Book) note(r *Row, id uint32, w float32) {
+	if at := b.places[id]; at > 0 {
+		b.places[id] = 0
+		r.top[at-1] = rank(id, w)
+	} else {
+		b.found = append(b.found, rank(id, w))
+	}
 }
 
 // insertionSort sorts a list that is nearly sorted, by insertion.
 func (b *Book) insertionSort(list []ranked) {
 	for i := 1; i < len(list); i++ {
 		k, j := list[i], i
-		for j > 0 && b.before(k, list[j-1]) {
+		for j > 0 && (k>>32 < list[j-1]>>32 || k>>32 == list[j-1]>>32 && b.before(k, list[j-1])) {
 			list[j] = list[j-1]
 			j--
 		}

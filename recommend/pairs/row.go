@@ -20,6 +20,7 @@ type Row struct {
 
 	pending bool     // something has changed since the last answer
 	stale   bool     // top must be made anew
+	moved   bool     // a pane has closed since top was made
 	top     []ranked // the partners of most weight, in order, as of the last answer
 }
 
