@@ -98,6 +98,11 @@ func (u *User) Cohort() string {
 	return "age:" + band + "/gender:" + u.Gender
 }
 
+// AgeBands are the names of all age bands, youngest first.
+func AgeBands() []string {
+	return []string{"under-18", "18-24", "25-34", "35-44", "45-49", "50-55", "56+"}
+}
+
 // AgeBand names the band of an age in years, "" for 0 or less. The bands are
 // those of MovieLens 1M.
 func AgeBand(age int) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"millrace/engine/embedded"
@@ -128,10 +129,17 @@ func (r recommender) Recommend(s view.Snapshot, q api.Request) ([]api.Recommenda
 	}
 	out := make([]api.Recommendation, len(list))
 	for i, l := range list {
+		l.Score = rounded(l.Score)
+		for source, part := range l.Explain {
+			l.Explain[source] = rounded(part)
+		}
 		out[i] = api.Recommendation(l)
 	}
 	return out, err
 }
+
+// rounded is a score as people want to read it, with six decimals.
+func rounded(v float64) float64 { return math.Round(v*1e6) / 1e6 }
 
 // shutdownTimeout is how long requests that are under way may take when the
 // server is stopped.

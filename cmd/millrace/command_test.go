@@ -188,6 +188,7 @@ func TestConfiguration(t *testing.T) {
 		"daat: x":                       "daat",
 		"shards: 1000":                  "environment", // overridden, so it is the environment's that counts
 		"checkpoint_interval: 1ms":      "checkpoint_interval",
+		"recipes: {x: {new: -1}}":       "recipes",
 		"keys: [short]":                 "keys",
 		"ingest: {max_block_events: 0}": "max_block_events",
 	} {

@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"millrace/event"
+	"millrace/recommend/rank"
 )
 
 // config is everything that can be set: by the file given with --config,
@@ -33,6 +34,9 @@ type config struct {
 	// EventTypes are the accepted event types and their weights.
 	EventTypes map[string]float64 `yaml:"event_types"`
 	Ingest     ingestConfig       `yaml:"ingest"`
+	// Recipes are named weights of the sources, for requests with recipe=NAME;
+	// "default" replaces the default ones.
+	Recipes map[string]rank.Weights `yaml:"recipes"`
 }
 
 // ingestConfig bounds what waits to be written to the log.
@@ -100,6 +104,11 @@ func (c config) validate() error {
 		return fmt.Errorf("configuration: ingest.max_block_events: want 1 to 65536, got %d", c.Ingest.MaxBlockEvents)
 	case c.Ingest.MaxQueuedEvents < 1 || c.Ingest.MaxQueuedMiB < 1:
 		return errors.New("configuration: ingest.max_queued_events and max_queued_mib: want at least 1")
+	}
+	for name, weights := range c.Recipes {
+		if err := weights.Validate(); err != nil {
+			return fmt.Errorf("configuration: recipes: %s: %w", name, err)
+		}
 	}
 	for _, key := range c.Keys {
 		if len(key) < 8 {

@@ -63,7 +63,7 @@ func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(
 		return err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
-	parts := n.apiParts(rank.New(n.engine.Index(), nil))
+	parts := n.apiParts(rank.New(n.engine.Index(), cfg.Recipes))
 	server, err := serve.New(serve.Options{
 		Parts: parts, Listen: cfg.Listen, Keys: cfg.Keys, Dashboard: dashboard.Handler(), Logger: logger,
 	})

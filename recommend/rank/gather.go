@@ -101,10 +101,19 @@ func (g *gathering) begin(c Catalogue, s view.Reader, streamTime event.Time, q R
 		if len(g.recent) == recentItems {
 			break
 		}
-		if !slices.ContainsFunc(g.recent, func(o recentItem) bool { return o.item == r.Item }) {
+		if !disliked(&r) && !slices.ContainsFunc(g.recent, func(o recentItem) bool { return o.item == r.Item }) {
 			g.recent = append(g.recent, recentItem{item: r.Item, kind: r.Type, time: r.Time})
 		}
 	}
+}
+
+// poorRating is the rating, of 5, up to which an item speaks for nothing else.
+const poorRating = 2
+
+// disliked reports whether an interaction says that the user did not like the
+// item, so that what goes with it is no recommendation.
+func disliked(r *activity.Interaction) bool {
+	return r.Type == event.TypeDislike || r.Type == event.TypeRating && r.HasValue && r.Value <= poorRating
 }
 
 // gather collects candidates from every source, at least need of them if the

@@ -68,6 +68,9 @@ func (g *gathering) reason(c *candidate, lead source) string {
 		}
 		return "because you " + did(r.kind, g.title(r.item))
 	case fromInterests:
+		if g.request.Category != "" {
+			break // the list is of one category, whatever the interest was
+		}
 		return fmt.Sprintf("popular in %s, which you like", c.category)
 	case fromCohort:
 		return "popular with people like you"

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -68,13 +69,11 @@ type Ranker struct {
 	scratch   sync.Pool
 }
 
-// New makes a Ranker. recipes maps names to weights; nil gives the default
-// recipe only.
+// New makes a Ranker. recipes maps names to weights, besides the default
+// recipe, which they may replace.
 func New(c Catalogue, recipes map[string]Weights) *Ranker {
-	if recipes == nil {
-		recipes = map[string]Weights{DefaultRecipe: DefaultWeights()}
-	}
-	r := &Ranker{catalogue: c, recipes: recipes}
+	r := &Ranker{catalogue: c, recipes: map[string]Weights{DefaultRecipe: DefaultWeights()}}
+	maps.Copy(r.recipes, recipes)
 	r.scratch.New = func() any { return &gathering{byItem: map[string]int32{}} }
 	return r
 }
@@ -84,7 +83,7 @@ func New(c Catalogue, recipes map[string]Weights) *Ranker {
 func (r *Ranker) Recommend(s view.Reader, streamTime event.Time, q Request) ([]Recommendation, error) {
 	weights, ok := r.recipes[cmp.Or(q.Recipe, DefaultRecipe)]
 	if !ok {
-		return nil, fmt.Errorf("%w: %q", ErrUnknownRecipe, q.Recipe)
+		return nil, fmt.Errorf("%w: %q: there are %v", ErrUnknownRecipe, q.Recipe, slices.Sorted(maps.Keys(r.recipes)))
 	}
 	g := r.scratch.Get().(*gathering)
 	defer r.scratch.Put(g)

@@ -1,5 +1,10 @@
 package rank
 
+import (
+	"errors"
+	"fmt"
+)
+
 // Source is where a candidate comes from.
 type source int
 
@@ -19,16 +24,35 @@ var sourceNames = [sources]string{"neighbors", "sequence", "interests", "cohort"
 
 // Weights are what each source counts for. A weight of 0 turns a source off.
 type Weights struct {
-	Neighbors float64
-	Sequence  float64
-	Interests float64
-	Cohort    float64
-	Trending  float64
-	New       float64
+	Neighbors float64 `yaml:"neighbors"`
+	Sequence  float64 `yaml:"sequence"`
+	Interests float64 `yaml:"interests"`
+	Cohort    float64 `yaml:"cohort"`
+	Trending  float64 `yaml:"trending"`
+	New       float64 `yaml:"new"`
 	// Own counts only where seen items are not excluded.
-	Own float64
+	Own float64 `yaml:"own"`
 	// Exploration is the share of a list that is reserved for new items, 0 to 1.
-	Exploration float64
+	Exploration float64 `yaml:"exploration"`
+}
+
+// ErrWeights is the error of weights that can not be.
+var ErrWeights = errors.New("rank: invalid weights")
+
+// Validate returns an ErrWeights unless all weights are 0 to 100, at least one
+// of them is more than 0, and the exploration is 0 to 1.
+func (w Weights) Validate() error {
+	sum := 0.0
+	for s, v := range w.list() {
+		if !(v >= 0 && v <= 100) {
+			return fmt.Errorf("%w: %s is %v, want 0 to 100", ErrWeights, sourceNames[s], v)
+		}
+		sum += v
+	}
+	if sum == 0 || !(w.Exploration >= 0 && w.Exploration <= 1) {
+		return fmt.Errorf("%w: want a weight above 0, and an exploration of 0 to 1", ErrWeights)
+	}
+	return nil
 }
 
 // DefaultWeights is the fixed blend: what follows and what goes together lead,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"strings"
 
 	"millrace/event"
 	"millrace/recommend/decay"
@@ -79,9 +80,30 @@ func (in *TrendingInput) scope() (string, error) {
 	case in.Category != "":
 		return heat.CategoryScope(in.Category), nil
 	case in.Cohort != "":
-		return heat.CohortScope(in.Cohort), nil
+		cohort := strings.ToLower(in.Cohort)
+		if !isCohort(cohort) {
+			return "", problem.BadField("cohort", "age:BAND, gender:NAME or age:BAND/gender:NAME, the bands being "+
+				strings.Join(event.AgeBands(), ", "), in.Cohort)
+		}
+		return heat.CohortScope(cohort), nil
 	}
 	return heat.ScopeAll, nil
+}
+
+// isCohort reports whether a name is one that event.User.Cohort can give, or
+// a part of one.
+func isCohort(name string) bool {
+	gender, ok := strings.CutPrefix(name, "gender:")
+	if ok {
+		return gender != ""
+	}
+	band, rest, both := strings.Cut(name, "/")
+	band, ok = strings.CutPrefix(band, "age:")
+	if !ok || !slices.Contains(event.AgeBands(), band) {
+		return false
+	}
+	gender, ok = strings.CutPrefix(rest, "gender:")
+	return !both || ok && gender != ""
 }
 
 // halfLife is the half-life of a name; huma has checked that it is one.
