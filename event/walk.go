@@ -122,10 +122,10 @@ func walkOne(body []byte, b builder) *FieldError {
 	if err != nil {
 		return syntaxError(syntaxReason(err), body)
 	}
-	switch _, err = w.decoder.ReadToken(); err {
-	case io.EOF:
+	switch _, err = w.decoder.ReadToken(); {
+	case errors.Is(err, io.EOF):
 		return bad
-	case nil:
+	case err == nil:
 		return unexpected("", "one element and no more", body)
 	}
 	return syntaxError(syntaxReason(err), body)

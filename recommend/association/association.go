@@ -44,15 +44,22 @@ func addSums(in operator.Stream[Led], o Options) operator.Handle {
 
 // item is what an item that leads has been associated with.
 type item struct {
-	windows []window // in order of time
+	closed  []span   // the latest windows that have closed, in order of time
+	sums    []sum    // theirs, one window after the other, each in no order
+	open    []window // in order of time
 	pending bool     // not stored: a window has closed since the last answer
 }
 
-// window is a window of an item.
+// span is a closed window and how many partners of it are kept.
+type span struct {
+	start event.Time
+	n     int
+}
+
+// window is an open window of an item.
 type window struct {
 	start  event.Time
-	closed bool
-	sums   []sum // in no order; of an open window with repeats
+	sums   []sum // in no order and with repeats
 	parts  int   // how many users' parts are in sums since repeats were added up, and 1 for what was before
 	unique int   // the length of sums then
 }
@@ -70,6 +77,7 @@ type sums struct {
 	associations *operator.Output[Association]
 	view         *operator.ViewPort[*Associations]
 
+	free   [][]sum  // of windows that have closed, for new ones
 	totals []uint64 // by partner: scratch, all 0 between calls
 	met    []uint32 // scratch
 	top    []sum    // scratch
@@ -78,9 +86,6 @@ type sums struct {
 // Fold adds a user's window.
 func (o *sums) Fold(c *operator.Context, _ string, s *item, in *Led) {
 	w := o.windowAt(c, s, in.WindowStart)
-	if w.parts == 0 {
-		w.sums = make([]sum, 0, len(in.After))
-	}
 	w.parts++
 	for _, k := range in.After {
 		w.sums = append(w.sums, sum{o.names.ID(k.Item), uint64(in.Count) * uint64(k.Count)})
@@ -90,18 +95,22 @@ func (o *sums) Fold(c *operator.Context, _ string, s *item, in *Led) {
 	}
 }
 
-// windowAt is the window that begins at a moment, a new one if need be.
+// windowAt is the open window that begins at a moment, a new one if need be.
 func (o *sums) windowAt(c *operator.Context, s *item, start event.Time) *window {
-	i := len(s.windows)
-	for i > 0 && s.windows[i-1].start > start {
+	i := len(s.open)
+	for i > 0 && s.open[i-1].start > start {
 		i--
 	}
-	if i > 0 && s.windows[i-1].start == start {
-		return &s.windows[i-1]
+	if i > 0 && s.open[i-1].start == start {
+		return &s.open[i-1]
 	}
-	s.windows = slices.Insert(s.windows, i, window{start: start})
+	w := window{start: start}
+	if n := len(o.free); n > 0 {
+		w.sums, o.free = o.free[n-1], o.free[:n-1]
+	}
+	s.open = slices.Insert(s.open, i, w)
 	c.SetTimer(start + o.options.Window - 1)
-	return &s.windows[i]
+	return &s.open[i]
 }
 
 // add adds up repeats. A user's part has none.
@@ -133,31 +142,33 @@ func saturating(a, b uint64) uint64 {
 
 // Timer closes a window: every user's part of it has come.
 func (o *sums) Timer(_ *operator.Context, key string, s *item, at event.Time) {
-	start := at - o.options.Window + 1
-	i := slices.IndexFunc(s.windows, func(w window) bool { return w.start == start })
-	if i < 0 || s.windows[i].closed {
+	if len(s.open) == 0 || s.open[0].start != at-o.options.Window+1 {
 		return
 	}
-	w := &s.windows[i]
+	w := s.open[0]
+	s.open = slices.Delete(s.open, 0, 1)
 	w.add()
 	if o.associations.Connected() {
 		o.sortByName(w.sums)
 		for _, k := range w.sums {
-			o.associations.Emit(at, Association{start, key, o.names.Name(k.id), k.n})
+			o.associations.Emit(at, Association{w.start, key, o.names.Name(k.id), k.n})
 		}
 	}
-	if len(w.sums) > o.options.Partners {
-		slices.SortFunc(w.sums, o.before)
-		w.sums = w.sums[:o.options.Partners]
+	if len(s.closed) == o.options.Windows {
+		s.sums = slices.Delete(s.sums, 0, s.closed[0].n)
+		s.closed = slices.Delete(s.closed, 0, 1)
 	}
-	if cap(w.sums) > len(w.sums)+len(w.sums)/4 {
-		w.sums = slices.Clone(w.sums)
+	strongest := w.sums
+	if len(strongest) > o.options.Partners {
+		slices.SortFunc(strongest, o.before)
+		strongest = strongest[:o.options.Partners]
 	}
-	w.closed = true
-	if closed := i + 1; closed > o.options.Windows {
-		s.windows = slices.Delete(s.windows, 0, closed-o.options.Windows)
-	}
+	s.sums = append(s.sums, strongest...)
+	s.closed = append(s.closed, span{w.start, len(strongest)})
 	s.pending = true
+	if len(o.free) < kept {
+		o.free = append(o.free, w.sums[:0])
+	}
 }
 
 // before is the order of a ranking: stronger first, ties by external id.
@@ -182,41 +193,28 @@ func (o *sums) Answer(key string, s *item) {
 		return
 	}
 	s.pending = false
-	a := &Associations{}
-	for i, w := range o.sumUp(s) {
-		if i == 0 {
-			a.from = w.start
-		}
-		a.to = w.start + o.options.Window
-	}
+	o.sumUp(s.sums)
 	o.rank()
-	a.list = make([]Associated, len(o.top))
+	a := &Associations{from: s.closed[0].start, list: make([]Associated, len(o.top))}
+	a.to = s.closed[len(s.closed)-1].start + o.options.Window
 	for i, k := range o.top {
 		a.list[i] = Associated{o.names.Name(k.id), k.n}
 	}
 	o.view.Put(key, a)
 }
 
-// sumUp sums up the closed windows, which it returns, into totals, and lists
-// in met which partners there are.
-func (o *sums) sumUp(s *item) []window {
+// sumUp sums up by partner into totals, and lists in met which there are.
+func (o *sums) sumUp(list []sum) {
 	if need := len(o.names.Table()) - len(o.totals); need > 0 {
 		o.totals = append(o.totals, make([]uint64, need+len(o.totals)/4)...)
 	}
 	o.met = o.met[:0]
-	for i := range s.windows {
-		w := &s.windows[i]
-		if !w.closed {
-			return s.windows[:i]
+	for _, k := range list {
+		if o.totals[k.id] == 0 {
+			o.met = append(o.met, k.id)
 		}
-		for _, k := range w.sums {
-			if o.totals[k.id] == 0 {
-				o.met = append(o.met, k.id)
-			}
-			o.totals[k.id] = saturating(o.totals[k.id], k.n)
-		}
+		o.totals[k.id] = saturating(o.totals[k.id], k.n)
 	}
-	return s.windows
 }
 
 // rank makes the ranking of the strongest partners out of totals, which it
@@ -245,17 +243,27 @@ func (o *sums) rank() {
 
 // Append appends an item's windows.
 func (o *sums) Append(dst []byte, s *item) []byte {
-	dst = wire.AppendUvarint(dst, uint64(len(s.windows)))
-	for i := range s.windows {
-		w := &s.windows[i]
-		dst = wire.AppendVarint(dst, int64(w.start))
-		dst = wire.AppendBool(dst, w.closed)
+	dst = wire.AppendUvarint(dst, uint64(len(s.closed)))
+	from := 0
+	for _, w := range s.closed {
+		dst = o.appendSums(wire.AppendVarint(dst, int64(w.start)), s.sums[from:from+w.n])
+		from += w.n
+	}
+	dst = wire.AppendUvarint(dst, uint64(len(s.open)))
+	for i := range s.open {
+		w := &s.open[i]
 		w.add()
-		o.sortByName(w.sums)
-		dst = wire.AppendUvarint(dst, uint64(len(w.sums)))
-		for _, k := range w.sums {
-			dst = wire.AppendUvarint(wire.AppendString(dst, o.names.Name(k.id)), k.n)
-		}
+		dst = o.appendSums(wire.AppendVarint(dst, int64(w.start)), w.sums)
+	}
+	return dst
+}
+
+// appendSums appends sums, which it sorts by external id.
+func (o *sums) appendSums(dst []byte, list []sum) []byte {
+	o.sortByName(list)
+	dst = wire.AppendUvarint(dst, uint64(len(list)))
+	for _, k := range list {
+		dst = wire.AppendUvarint(wire.AppendString(dst, o.names.Name(k.id)), k.n)
 	}
 	return dst
 }
@@ -268,20 +276,32 @@ func (o *sums) Load(version uint8, src []byte, s *item) error {
 	}
 	r := wire.NewReader(src)
 	for range r.Count() {
-		w := window{start: event.Time(r.Varint()), closed: r.Bool()}
-		for range r.Count() {
-			k := sum{o.names.ID(r.String()), r.Uvarint()}
-			if k.n == 0 {
-				r.Fail(wire.ErrCorrupt)
-			}
-			if r.Err() != nil {
-				return r.Err()
-			}
-			w.sums = append(w.sums, k)
-		}
-		w.parts, w.unique = 1, len(w.sums)
-		s.windows = append(s.windows, w)
-		s.pending = s.pending || w.closed
+		start := event.Time(r.Varint())
+		list := o.readSums(r)
+		s.sums = append(s.sums, list...)
+		s.closed = append(s.closed, span{start, len(list)})
+		s.pending = true
+	}
+	for range r.Count() {
+		start := event.Time(r.Varint())
+		list := o.readSums(r)
+		s.open = append(s.open, window{start: start, sums: list, parts: 1, unique: len(list)})
 	}
 	return r.End()
+}
+
+// readSums reads what appendSums wrote. Sums of 0 leave wire.ErrCorrupt in r.
+func (o *sums) readSums(r *wire.Reader) []sum {
+	var list []sum
+	for range r.Count() {
+		k := sum{o.names.ID(r.String()), r.Uvarint()}
+		if k.n == 0 {
+			r.Fail(wire.ErrCorrupt)
+		}
+		if r.Err() != nil {
+			return nil
+		}
+		list = append(list, k)
+	}
+	return list
 }

@@ -2,6 +2,7 @@ package pairs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -377,7 +378,7 @@ func TestLoadRefusesOtherVersions(t *testing.T) {
 	if err := NewBook(Defaults()).Load(rowVersion+1, nil, &Row{}); err == nil {
 		t.Error("a row of the next version was read")
 	}
-	if err := NewBook(Defaults()).Load(rowVersion, []byte{1}, &Row{}); err != wire.ErrCorrupt {
+	if err := NewBook(Defaults()).Load(rowVersion, []byte{1}, &Row{}); !errors.Is(err, wire.ErrCorrupt) {
 		t.Errorf("half a row: %v", err)
 	}
 }
