@@ -218,26 +218,20 @@ func (o *sums) sumUp(list []sum) {
 }
 
 // rank makes the ranking of the strongest partners out of totals, which it
-// clears: an insertion sort of those that are not weaker than the last.
+// clears.
 func (o *sums) rank() {
 	o.top = o.top[:0]
 	for _, id := range o.met {
 		k := sum{id, o.totals[id]}
 		o.totals[id] = 0
-		n := len(o.top)
-		if n == o.options.Top {
-			if o.before(o.top[n-1], k) < 0 {
+		if n := len(o.top); n == o.options.Top {
+			if last := o.top[n-1]; k.n < last.n || o.before(last, k) < 0 {
 				continue
 			}
-			n--
-		} else {
-			o.top = append(o.top, k)
+			o.top = o.top[:n-1]
 		}
-		for n > 0 && o.before(k, o.top[n-1]) < 0 {
-			o.top[n] = o.top[n-1]
-			n--
-		}
-		o.top[n] = k
+		at, _ := slices.BinarySearchFunc(o.top, k, o.before)
+		o.top = slices.Insert(o.top, at, k)
 	}
 }
 
