@@ -207,3 +207,13 @@ func TestEventsAreIndependentOfTheBody(t *testing.T) {
 		t.Errorf("events %+v, errors %v, want %s", p.Events, p.Errors, want)
 	}
 }
+
+// An empty array is no item and no user: a PUT of it would wipe what is known.
+func TestAnEmptyArrayIsNoRecord(t *testing.T) {
+	if _, bad := ParseItem([]byte("[]"), "i1"); bad == nil {
+		t.Error("an empty array is taken for an item")
+	}
+	if _, bad := ParseUser([]byte("[]"), "u1"); bad == nil {
+		t.Error("an empty array is taken for a user")
+	}
+}

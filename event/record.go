@@ -90,7 +90,7 @@ func (b *recordBuilder[T]) set(field int, v jsontext.Value) *FieldError {
 
 func (b *recordBuilder[T]) tuple(v []jsontext.Value) *FieldError {
 	fields := b.shape.tuple()
-	if len(v) != len(fields) {
+	if fields == nil || len(v) != len(fields) {
 		return &FieldError{Expected: b.expected(), Got: "an array of " + plural(len(v), "value")}
 	}
 	for i, field := range fields {

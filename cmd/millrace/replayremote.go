@@ -35,6 +35,7 @@ type remote struct {
 	base     string
 	key      string
 	client   *http.Client
+	at       map[string]uint64 // position of the last batch, by source
 	repeats  int
 	rejected int
 }
@@ -43,7 +44,7 @@ func newRemote(base, key string) *remote {
 	if !strings.Contains(base, "://") {
 		base = "http://" + base
 	}
-	return &remote{base: strings.TrimRight(base, "/"), key: key, client: &http.Client{Timeout: remoteTimeout}}
+	return &remote{base: strings.TrimRight(base, "/"), key: key, at: map[string]uint64{}, client: &http.Client{Timeout: remoteTimeout}}
 }
 
 func (r *remote) position(ctx context.Context, name string) (uint64, error) {
@@ -54,6 +55,7 @@ func (r *remote) position(ctx context.Context, name string) (uint64, error) {
 	if status == http.StatusNotFound {
 		return 0, nil
 	}
+	r.at[name] = answer.Next
 	return answer.Next, err
 }
 
@@ -67,9 +69,14 @@ func (r *remote) put(ctx context.Context, name string, b source.Batch) error {
 	}
 	path := "/v1/events"
 	if name != "" {
-		path += "?source=" + url.QueryEscape(name) + "&position=" + strconv.FormatUint(b.Row, 10)
+		path += "?source=" + url.QueryEscape(name) + "&position=" + strconv.FormatUint(b.Row, 10) +
+			"&after=" + strconv.FormatUint(r.at[name], 10)
 	}
-	return r.post(ctx, path, body)
+	if err := r.post(ctx, path, body); err != nil {
+		return err
+	}
+	r.at[name] = b.Row
+	return nil
 }
 
 // eventLines are a batch's events as JSON Lines.

@@ -91,7 +91,8 @@ func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(
 func shutdown(server *serve.Server, done <-chan error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
+	err := server.Shutdown(ctx)
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) { // clients that are too slow are cut off
 		return fmt.Errorf("stop: %w", err)
 	}
 	return <-done

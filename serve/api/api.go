@@ -21,6 +21,7 @@ import (
 
 // API is the routes under /v1 and /openapi.json.
 type API struct {
+	imports  imports
 	parts    Parts
 	intake   *intake.Intake
 	huma     huma.API

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"millrace/event"
@@ -19,6 +21,7 @@ type EventsInput struct {
 	Wait     string                  `query:"wait" enum:"durable,applied" default:"durable" doc:"When to answer: when the events are durable, or when they are visible too. The answer about events with an event_id always comes when they are visible, as it says which of them were repeats." example:"applied"`
 	Source   string                  `query:"source" doc:"Names an import, whose position is stored with the events." example:"ratings.dat"`
 	Position strict.Optional[uint64] `query:"position" minimum:"0" maximum:"9007199254740991" doc:"The first record of the source that comes after these events; with source." example:"4096"`
+	After    strict.Optional[uint64] `query:"after" minimum:"0" maximum:"9007199254740991" doc:"The position that the batch before these events had, 0 for the first; with source. A batch that does not follow on what was taken is a conflict; one that was taken already is acknowledged and ignored." example:"0"`
 }
 
 // EventsAnswer is the answer of POST /v1/events.
@@ -50,9 +53,18 @@ func (a *API) postEvents(ctx context.Context, in *EventsInput) (*EventsOutput, e
 		event.Options{Types: a.parts.Types(), Now: event.FromGo(now)})
 	ctx, cancel := context.WithTimeout(ctx, a.parts.MaxWait)
 	defer cancel()
-	sent, err := a.submit(ctx, parsed.Events, in.Source, in.Position.Value)
+	var sent []receipt
+	repeated := false
+	if in.Source != "" && len(parsed.Events) > 0 {
+		sent, repeated, err = a.submitImport(ctx, parsed.Events, in)
+	} else {
+		sent, err = a.submit(ctx, parsed.Events, "", 0)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("store events: %w", err)
+	}
+	if repeated {
+		return a.repeatedImport(ctx, sent, len(parsed.Events))
 	}
 	if err := a.reject(parsed.Bad, now); err != nil {
 		return nil, err
@@ -76,6 +88,16 @@ func (a *API) postEvents(ctx context.Context, in *EventsInput) (*EventsOutput, e
 	return answer, nil
 }
 
+// repeatedImport acknowledges a batch of an import that was taken before, once
+// that is durable.
+func (a *API) repeatedImport(ctx context.Context, sent []receipt, events int) (*EventsOutput, error) {
+	if _, err := a.acknowledge(ctx, sent, false, ""); err != nil {
+		return nil, err
+	}
+	a.parts.Meter.Received(0, events)
+	return &EventsOutput{EventsAnswer{Duplicates: events, Errors: []event.FieldError{}}}, nil
+}
+
 // allBad is the problem of a request in which nothing is good.
 func allBad(errs []event.FieldError) error {
 	if len(errs) == 0 {
@@ -88,6 +110,9 @@ func allBad(errs []event.FieldError) error {
 func (in *EventsInput) check() error {
 	if err := strict.CheckOptional("source", in.Source); err != nil {
 		return err
+	}
+	if in.After.Set && in.Source == "" {
+		return problem.BadField("after", "source and position with it", in.request.URL.RawQuery)
 	}
 	if (in.Source != "") != in.Position.Set {
 		return problem.BadField("position", "source and position together, or neither", in.request.URL.RawQuery)
@@ -218,4 +243,60 @@ func reason(field string) string {
 		return field
 	}
 	return "unknown_field"
+}
+
+// imports keeps the batches of each source in line: one at a time, and none
+// twice. A client that was killed may have a request on its way that is
+// stored after the next client has asked for the position; what lies before
+// the position that was taken is then a repeat, whichever of them sends it.
+type imports struct {
+	mutex sync.Mutex
+	lines map[string]*line
+}
+
+// line is one source's import.
+type line struct {
+	mutex sync.Mutex
+	taken uint64    // the position of the last batch that was handed over
+	sent  []receipt // that batch
+}
+
+func (m *imports) line(source string) *line {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	if m.lines == nil {
+		m.lines = map[string]*line{}
+	}
+	l := m.lines[source]
+	if l == nil {
+		l = &line{}
+		m.lines[source] = l
+	}
+	return l
+}
+
+// submitImport is submit for a batch of an import. It reports repeated for
+// one that was taken before; that batch is what sent waits for then. A batch
+// that overlaps what was taken, or leaves a gap, is a conflict: two clients
+// import the same source.
+func (a *API) submitImport(ctx context.Context, events []event.Event, in *EventsInput) (sent []receipt, repeated bool, err error) {
+	l := a.imports.line(in.Source)
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	stored, _ := a.parts.Engine.Position(in.Source)
+	taken := max(stored, l.taken)
+	next := in.Position.Value
+	switch {
+	case next <= taken:
+		return l.sent, true, nil
+	case in.After.Set && in.After.Value != taken:
+		return nil, false, problem.New(http.StatusConflict,
+			"the import of %q stands at %d and this batch follows %d: is another client importing it? start again from the position of GET /v1/sources",
+			in.Source, taken, in.After.Value)
+	}
+	if sent, err = a.submit(ctx, events, in.Source, next); err != nil {
+		return nil, false, err
+	}
+	l.taken, l.sent = next, sent
+	return sent, false, nil
 }
