@@ -20,7 +20,9 @@ const (
 	// checkpointTick is how often an idle engine looks after its checkpoint.
 	checkpointTick = 20 * time.Millisecond
 	// encodeSlice bounds the time that a checkpoint takes between two blocks.
-	encodeSlice = 2 * time.Millisecond
+	encodeSlice = 500 * time.Microsecond
+	// encodePatience is how long a checkpoint lets waiting blocks go first.
+	encodePatience = 2 * time.Second
 	// encodeKeys is how many keys are encoded between two looks at the clock.
 	encodeKeys = 32
 	// keptCheckpoints is how many finished checkpoints the history holds.
@@ -132,6 +134,11 @@ func (e *Engine) checkpoint(final bool) error {
 		return s.step(e.core, e.sink, true)
 	}
 	return nil
+}
+
+// patient reports whether blocks that wait go before the checkpoint.
+func (s *saver) patient() bool {
+	return s.current != nil && !s.current.encoded && s.options.Now().Sub(s.last) < encodePatience
 }
 
 // step begins a checkpoint when one is due, encodes for at most encodeSlice,

@@ -252,6 +252,9 @@ func (e *Engine) process(b *eventlog.Block) error {
 	}
 	e.sink.put(b.Number, e.core.takeChanges())
 	e.finished(b, began)
+	if len(e.blocks) > 0 && e.saver.patient() {
+		return nil
+	}
 	return e.checkpoint(false)
 }
 
