@@ -44,10 +44,14 @@ func addSums(in operator.Stream[Led], o Options) operator.Handle {
 
 // item is what an item that leads has been associated with.
 type item struct {
-	closed  []span   // the latest windows that have closed, in order of time
-	sums    []sum    // theirs, one window after the other, each in no order
-	open    []window // in order of time
-	pending bool     // not stored: a window has closed since the last answer
+	closed []span   // the latest windows that have closed, in order of time
+	sums   []sum    // theirs, one window after the other, each in no order
+	open   []window // in order of time
+
+	// What follows is derived, and not stored.
+
+	pending bool     // a window has closed since the last answer
+	top     []uint32 // the partners of the last answer
 }
 
 // span is a closed window and how many partners of it are kept.
@@ -194,7 +198,7 @@ func (o *sums) Answer(key string, s *item) {
 	}
 	s.pending = false
 	o.sumUp(s.sums)
-	o.rank()
+	o.rank(s)
 	a := &Associations{from: s.closed[0].start, list: make([]Associated, len(o.top))}
 	a.to = s.closed[len(s.closed)-1].start + o.options.Window
 	for i, k := range o.top {
@@ -218,21 +222,34 @@ func (o *sums) sumUp(list []sum) {
 }
 
 // rank makes the ranking of the strongest partners out of totals, which it
-// clears.
-func (o *sums) rank() {
+// clears. It begins with those of the last answer: then few of the others
+// have to be put in their place.
+func (o *sums) rank(s *item) {
 	o.top = o.top[:0]
-	for _, id := range o.met {
-		k := sum{id, o.totals[id]}
-		o.totals[id] = 0
-		if n := len(o.top); n == o.options.Top {
-			if last := o.top[n-1]; k.n < last.n || o.before(last, k) < 0 {
-				continue
+	for _, list := range [][]uint32{s.top, o.met} {
+		for _, id := range list {
+			if n := o.totals[id]; n > 0 {
+				o.totals[id] = 0
+				o.place(sum{id, n})
 			}
-			o.top = o.top[:n-1]
 		}
-		at, _ := slices.BinarySearchFunc(o.top, k, o.before)
-		o.top = slices.Insert(o.top, at, k)
 	}
+	s.top = s.top[:0]
+	for _, k := range o.top {
+		s.top = append(s.top, k.id)
+	}
+}
+
+// place puts a partner in its place in the ranking, if it has one.
+func (o *sums) place(k sum) {
+	if n := len(o.top); n == o.options.Top {
+		if last := o.top[n-1]; k.n < last.n || o.before(last, k) < 0 {
+			return
+		}
+		o.top = o.top[:n-1]
+	}
+	at, _ := slices.BinarySearchFunc(o.top, k, o.before)
+	o.top = slices.Insert(o.top, at, k)
 }
 
 // Append appends an item's windows.

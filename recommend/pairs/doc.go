@@ -41,8 +41,8 @@
 // When a pane has closed and more than twice Options.Capacity partners are
 // left, the Capacity heaviest stay (ties by id). In an open pane every
 // partner that has closed weight is counted, and besides at most twice
-// Capacity new ones: those whose ids have the smallest hashes with the start
-// of the pane. Which partners a set of pairs keeps does not depend on their
+// Capacity new ones, which a lottery chooses: those whose ids have the
+// smallest hashes with the start of the pane. Which partners a set of pairs keeps does not depend on their
 // order: a partner that is among the smallest of all has been among the
 // smallest ever since it came, so its count is complete. Which of a row's
 // partners have closed weight is known once the pane before has closed; until
@@ -51,8 +51,13 @@
 // in one.
 //
 // A row takes 8 bytes for each partner with closed weight, of which there are
-// at most 2·Capacity between panes, 8 to 20 for each partner in an open pane,
-// and 8 for each ranked one. At the default capacity of 256 a row takes 2 to
-// 8 KB, and at most 22 KB while it is extremely hot. Each instance also keeps
-// one copy of every id that it has seen, about 70 bytes.
+// at most 2·Capacity between panes, 11 to 22 for each partner in an open pane,
+// 16 for each new one that is in a lottery, and 8 for each ranked one. At the
+// default capacity of 256 a row takes 2 to 8 KB, and at most 30 KB while it is
+// extremely hot. Each instance also keeps one copy of every id that it has
+// seen, about 80 bytes, and 4 for each sending shard.
+//
+// What pruning costs: on 400,000 ratings of MovieLens, of the 10 neighbours
+// that an unbounded row would rank first a capacity of 256 finds 99.7 %, of
+// the first 100 98.7 %; 128 finds 97.9 and 93.7 %, 512 finds 100 and 99.95 %.
 package pairs
