@@ -42,13 +42,13 @@
 // left, the Capacity heaviest stay (ties by id). In an open pane every
 // partner that has closed weight is counted, and besides at most twice
 // Capacity new ones, which a lottery chooses: those whose ids have the
-// smallest hashes with the start of the pane. Which partners a set of pairs keeps does not depend on their
-// order: a partner that is among the smallest of all has been among the
-// smallest ever since it came, so its count is complete. Which of a row's
-// partners have closed weight is known once the pane before has closed; until
-// then (for a new item, or one that was quiet for a pane) the row works in
-// slices of a 24th of a pane, which are not bounded except by what happens
-// in one.
+// smallest hashes with the start of the pane. Which partners a set of pairs
+// keeps does not depend on their order: a partner that is among the smallest
+// of all has been among the smallest ever since it came, so its count is
+// complete. Which of a row's partners have closed weight is known once the
+// pane before has closed; until then (for a new item, or one that was quiet
+// for a pane) the row works in slices of a 24th of a pane, which are not
+// bounded except by what happens in one.
 //
 // A row takes 8 bytes for each partner with closed weight, of which there are
 // at most 2·Capacity between panes, 11 to 22 for each partner in an open pane,
