@@ -89,11 +89,32 @@ func open(ctx context.Context, path string) (*sqlstore.Store, error) {
 		Proposed:         func(column string) string { return "excluded." + column },
 		BatchRows:        64,
 		Sync:             syncLog,
+		Erase:            eraseLog,
 	})
 	if err != nil {
 		return nil, errors.Join(err, reader.Close(), writer.Close())
 	}
 	return store, nil
+}
+
+// eraseLog moves everything from the write-ahead log into the database, where
+// secure_delete has overwritten what was deleted, and empties the log. Readers
+// that are still at an older state hold that up; it is tried again while they
+// are short.
+func eraseLog(ctx context.Context, writer *sql.DB) error {
+	const tries = 50
+	for try := 1; ; try++ {
+		var busy, frames, moved int
+		if err := writer.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved); err != nil {
+			return err
+		}
+		if busy == 0 {
+			return nil
+		}
+		if try == tries {
+			return errors.New("the write-ahead log is in use")
+		}
+	}
 }
 
 // connect makes a pool of at most n connections that stay open. None is

@@ -37,6 +37,9 @@ type Dialect struct {
 	// Sync makes what the writer has committed durable against a power cut;
 	// nil where a commit always is.
 	Sync func(ctx context.Context, writer *sql.DB) error
+	// Erase takes what was deleted out of the database's files; nil where
+	// that is not for a client to do.
+	Erase func(ctx context.Context, writer *sql.DB) error
 }
 
 // insert writes INSERT INTO table (columns) VALUES and as many rows of

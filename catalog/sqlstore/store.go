@@ -195,6 +195,20 @@ func (s *Store) Sync(ctx context.Context) error {
 	return nil
 }
 
+// Erase returns when nothing can be read any more, in the files of a database
+// that is one of this process's, of what was deleted before.
+func (s *Store) Erase(ctx context.Context) error {
+	if s.dialect.Erase == nil {
+		return nil
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.dialect.Erase(ctx, s.writer); err != nil {
+		return fmt.Errorf("erasing what was deleted from the catalogue: %w", err)
+	}
+	return nil
+}
+
 // Item implements catalog.Store.
 func (s *Store) Item(ctx context.Context, id string) (*event.Item, error) {
 	return s.items.one(ctx, id)

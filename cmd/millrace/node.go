@@ -43,6 +43,9 @@ type node struct {
 // openNode opens a data directory, recovers, and installs the configuration
 // if it is another than the last one in the log.
 func openNode(ctx context.Context, c config, logger *slog.Logger) (*node, error) {
+	if _, err := programConfig(c); err != nil { // before anything is made
+		return nil, err
+	}
 	if err := os.MkdirAll(c.Data, 0o755); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
@@ -139,6 +142,12 @@ func (n *node) Redact(ctx context.Context, user string, deletion uint64) error {
 		return err
 	}
 	if err := n.state.Compact(); err != nil {
+		return fmt.Errorf("redact: %w", err)
+	}
+	if err := n.engine.WaitCatalog(ctx, deletion); err != nil {
+		return fmt.Errorf("redact: %w", err)
+	}
+	if err := n.catalog.Erase(ctx); err != nil {
 		return fmt.Errorf("redact: %w", err)
 	}
 	n.logger.Info("a deleted user's events were redacted", "block", deletion)
