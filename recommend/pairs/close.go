@@ -80,38 +80,43 @@ func (b *Book) Close(c *operator.Context, r *Row, at event.Time) {
 	var s step
 	s, r.base = stepOver(r.base, r.begun, p)
 	r.begun, r.through = true, at
-	b.weighed[0] = b.over(b.weighed[0][:0], r.weights, s, r.panes[:1])
+	r.weights = b.over(r.weights, s, r.panes[:1])
 	r.total = s.after(r.total, float32(p.sum))
 	r.stale, r.moved = r.stale || s.scale != 1, true
 	p.counts.drop(&b.pool)
 	r.panes = slices.Delete(r.panes, 0, 1)
-	r.keep(b.prune(r, b.weighed[0]))
+	if len(r.weights) > 2*b.options.Capacity {
+		b.prune(r)
+	}
 	b.join(c, r)
 }
 
-// over appends the weights after a step over panes that close as one.
-func (b *Book) over(dst, weights []partner, s step, panes []pane) []partner {
+// over takes weights over a step, over panes that close as one, in place.
+func (b *Book) over(weights []partner, s step, panes []pane) []partner {
 	b.spread(panes)
+	left := 0
 	for _, k := range weights {
-		n := b.dense[k.id]
-		if n == 0 && s.scale == 1 {
-			dst = append(dst, k)
-			continue
+		if n := b.dense[k.id]; n != 0 {
+			b.dense[k.id] = 0
+			k.weight = s.after(k.weight, float32(n))
+		} else if s.scale != 1 {
+			k.weight = s.carry(k.weight)
 		}
-		b.dense[k.id] = 0
-		if w := s.after(k.weight, float32(n)); w > 0 {
-			dst = append(dst, partner{k.id, w})
+		if k.weight > 0 {
+			weights[left] = k
+			left++
 		}
 	}
+	weights = weights[:left]
 	for i := range panes {
 		for _, c := range panes[i].counts.cells {
 			if n := b.dense[c.id]; n != 0 {
 				b.dense[c.id] = 0
-				dst = append(dst, partner{c.id, s.after(0, float32(n))})
+				weights = append(weights, partner{c.id, s.after(0, float32(n))})
 			}
 		}
 	}
-	return dst
+	return weights
 }
 
 // spread puts the counts of panes that close as one into dense.
@@ -124,31 +129,19 @@ func (b *Book) spread(panes []pane) {
 	}
 }
 
-// prune leaves the Capacity heaviest of weights if there are too many.
-func (b *Book) prune(r *Row, weights []partner) []partner {
-	if len(weights) <= 2*b.options.Capacity {
-		return weights
-	}
+// prune leaves the Capacity heaviest partners, as of what is closed.
+func (b *Book) prune(r *Row) {
 	b.found = b.found[:0]
-	for _, k := range weights {
+	for _, k := range r.weights {
 		b.found = append(b.found, rank(k.id, k.weight))
 	}
-	weights = weights[:0]
+	r.weights = r.weights[:0]
 	for _, k := range b.choose(b.found, b.options.Capacity) {
-		weights = append(weights, partner{k.id(), k.weight()})
+		r.weights = append(r.weights, partner{k.id(), k.weight()})
 	}
 	if len(r.panes) > 0 { // one that was dropped may count in them
 		r.stale, r.pending = true, true
 	}
-	return weights
-}
-
-// keep copies weights into the row.
-func (r *Row) keep(weights []partner) {
-	if len(weights) > cap(r.weights) {
-		r.weights = make([]partner, 0, len(weights)+len(weights)/4)
-	}
-	r.weights = append(r.weights[:0], weights...)
 }
 
 // join makes one pane of the open slices of the pane that is now settled.

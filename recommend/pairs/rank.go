@@ -152,15 +152,16 @@ func (b *Book) plan(r *Row) (base int64, same bool) {
 }
 
 // weigh is what the weights will be when all open panes but those of the last
-// closing have closed. It is valid until the next call.
+// closing have closed. It is not to be changed, and valid until the next call.
 func (b *Book) weigh(r *Row) []partner {
-	weights := r.weights
-	for i := 0; i < len(b.closings)-1; i++ {
-		c, dst := b.closings[i], &b.weighed[i%2]
-		*dst = b.over((*dst)[:0], weights, c.step, r.panes[c.from:c.to])
-		weights = *dst
+	if len(b.closings) <= 1 {
+		return r.weights
 	}
-	return weights
+	b.weighed = append(b.weighed[:0], r.weights...)
+	for _, c := range b.closings[:len(b.closings)-1] {
+		b.weighed = b.over(b.weighed, c.step, r.panes[c.from:c.to])
+	}
+	return b.weighed
 }
 
 // rank brings top up to date. Weights only grow between two rankings unless

@@ -51,7 +51,7 @@ type Book struct {
 	closings []closing
 	dense    []uint32 // by partner: counts, all 0 between calls
 	places   []uint16 // by partner: the place in top, all 0 between calls
-	weighed  [2][]partner
+	weighed  []partner
 	found    []ranked
 	merged   []ranked
 	tickets  []ticket
