@@ -43,20 +43,21 @@ type node struct {
 // openNode opens a data directory, recovers, and installs the configuration
 // if it is another than the last one in the log.
 func openNode(ctx context.Context, c config, logger *slog.Logger) (*node, error) {
-	if _, err := programConfig(c); err != nil { // before anything is made
+	program, err := programConfig(c)
+	if err != nil { // before anything is made
 		return nil, err
 	}
 	if err := os.MkdirAll(c.Data, 0o755); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	n := &node{logger: logger}
-	if err := n.open(ctx, c); err != nil {
+	if err := n.open(ctx, c, program); err != nil {
 		return nil, errors.Join(err, n.close())
 	}
 	return n, nil
 }
 
-func (n *node) open(ctx context.Context, c config) (err error) {
+func (n *node) open(ctx context.Context, c config, program []byte) (err error) {
 	n.log, err = eventlog.Open(filepath.Join(c.Data, logFolder), eventlog.Options{Logger: n.logger})
 	if err != nil {
 		return err
@@ -81,18 +82,14 @@ func (n *node) open(ctx context.Context, c config) (err error) {
 		MaxQueuedBytes:  c.Ingest.MaxQueuedMiB << 20,
 		Deliver:         n.engine.Deliver,
 	})
-	if err := n.configure(ctx, c); err != nil {
+	if err := n.configure(ctx, program); err != nil {
 		return err
 	}
 	return n.resumeRedactions(ctx)
 }
 
-// configure appends the configuration to the log if it differs from the last.
-func (n *node) configure(ctx context.Context, c config) error {
-	record, err := programConfig(c)
-	if err != nil {
-		return err
-	}
+// configure appends the configuration record to the log if it differs from the last.
+func (n *node) configure(ctx context.Context, record []byte) error {
 	if bytes.Equal(record, n.engine.Config()) {
 		return nil
 	}

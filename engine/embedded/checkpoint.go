@@ -50,9 +50,7 @@ type CheckpointRecord struct {
 // saver takes checkpoints. Its begin and encode run on the engine's
 // goroutine, its commit on one of its own.
 type saver struct {
-	backend  state.Backend
-	interval time.Duration
-	options  Options
+	options Options
 
 	current *checkpointing // nil if none is under way
 	last    time.Time      // when the last one started
@@ -80,8 +78,7 @@ type checkpointing struct {
 
 func newSaver(o Options, spawn func(func())) *saver {
 	return &saver{
-		backend: o.State, interval: o.CheckpointInterval, options: o, last: o.Now(),
-		spawn: spawn, closed: make(chan struct{}), changed: make(chan struct{}),
+		options: o, last: o.Now(), spawn: spawn, closed: make(chan struct{}), changed: make(chan struct{}),
 	}
 }
 
@@ -124,16 +121,13 @@ func (e *Engine) Checkpoint(ctx context.Context, block uint64) error {
 
 // checkpoint moves the checkpoint on by a slice of time; final takes one now
 // and waits until it is durable.
-func (e *Engine) checkpoint(final bool) error {
+func (e *Engine) checkpoint(final bool) {
 	s := e.saver
-	if err := s.step(e.core, e.sink, final); err != nil || !final {
-		return err
-	}
-	if s.saved != e.core.block { // the one that was under way is not the last
+	s.step(e.core, e.sink, final)
+	if final && s.saved != e.core.block { // the one that was under way is not the last
 		s.begin(e.core)
-		return s.step(e.core, e.sink, true)
+		s.step(e.core, e.sink, true)
 	}
-	return nil
 }
 
 // patient reports whether blocks that wait go before the checkpoint.
@@ -143,11 +137,12 @@ func (s *saver) patient() bool {
 
 // step begins a checkpoint when one is due, encodes for at most encodeSlice,
 // and starts the commit when everything is encoded.
-func (s *saver) step(c *core, sink *catalogSink, final bool) error {
+func (s *saver) step(c *core, sink *catalogSink, final bool) {
 	if s.current == nil {
-		due := s.interval > 0 && s.options.Now().Sub(s.last) >= s.interval || s.saved < s.wanted.Load()
+		interval := s.options.CheckpointInterval
+		due := interval > 0 && s.options.Now().Sub(s.last) >= interval || s.saved < s.wanted.Load()
 		if c.block == s.saved || !due && !final {
-			return nil
+			return
 		}
 		s.begin(c)
 	}
@@ -157,7 +152,7 @@ func (s *saver) step(c *core, sink *catalogSink, final bool) error {
 		k.encoded = c.pipeline.encode(func() bool { return !final && s.options.Now().Sub(began) > encodeSlice })
 		k.record.Stall = max(k.record.Stall, s.options.Now().Sub(began))
 		if !k.encoded {
-			return nil
+			return
 		}
 		s.commit(c.pipeline, sink)
 	}
@@ -169,7 +164,6 @@ func (s *saver) step(c *core, sink *catalogSink, final bool) error {
 		s.current = nil
 	default:
 	}
-	return nil
 }
 
 // begin fixes the state as it is as the next checkpoint's.
@@ -208,7 +202,7 @@ func (s *saver) commit(p *pipeline, sink *catalogSink) {
 		for {
 			err := sink.sync(k.checkpoint.Block)
 			if err == nil {
-				k.record.Bytes, err = s.backend.Commit(&k.checkpoint)
+				k.record.Bytes, err = s.options.State.Commit(&k.checkpoint)
 			}
 			if err == nil {
 				break
@@ -337,7 +331,7 @@ func (c *core) restore(backend state.Backend) error {
 	if r.Err() != nil {
 		return fmt.Errorf("checkpoint of block %d: %w", latest.Block, r.Err())
 	}
-	if config = slices.Clip(config); len(config) > 0 {
+	if len(config) > 0 {
 		if err := c.configure(config); err != nil {
 			return err
 		}
@@ -366,8 +360,7 @@ func (c *core) load(backend state.Backend) error {
 			}
 			return nil
 		}
-		_, err := c.pipeline.load(stage, key, value)
-		return err
+		return c.pipeline.load(stage, key, value)
 	})
 	if err != nil {
 		return err

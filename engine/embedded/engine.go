@@ -202,7 +202,7 @@ func (e *Engine) run() {
 		case b := <-e.blocks:
 			err = e.process(b)
 		case <-tick.C:
-			err = e.checkpoint(false)
+			e.checkpoint(false)
 		case <-e.stop:
 			e.drain()
 			return
@@ -228,9 +228,7 @@ func (e *Engine) drain() {
 		}
 		break
 	}
-	if err := e.checkpoint(true); err != nil {
-		e.fail(err)
-	}
+	e.checkpoint(true)
 }
 
 func (e *Engine) process(b *eventlog.Block) error {
@@ -252,10 +250,10 @@ func (e *Engine) process(b *eventlog.Block) error {
 	}
 	e.sink.put(b.Number, e.core.takeChanges())
 	e.finished(b, began)
-	if len(e.blocks) > 0 && e.saver.patient() {
-		return nil
+	if len(e.blocks) == 0 || !e.saver.patient() {
+		e.checkpoint(false)
 	}
-	return e.checkpoint(false)
+	return nil
 }
 
 // noteTypes keeps the present event types for those who ask.

@@ -199,15 +199,15 @@ func (p *pipeline) forget(subject operator.Subject, key string) {
 }
 
 // load restores one key of one stage. Keys of stages that the topology does
-// not have any more are dropped and reported false.
-func (p *pipeline) load(stage string, key, value []byte) (bool, error) {
+// not have any more are dropped.
+func (p *pipeline) load(stage string, key, value []byte) error {
 	for i, n := range p.topology.Nodes() {
 		if n.Name == stage {
 			shard := operator.ShardOf(n.Group(string(key)), p.shards)
-			return true, p.tables[i][shard].Load(key, value)
+			return p.tables[i][shard].Load(key, value)
 		}
 	}
-	return false, nil
+	return nil
 }
 
 // state calls fn for every key of every stage, in order.
