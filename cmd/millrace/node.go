@@ -132,9 +132,6 @@ func (n *node) Redact(ctx context.Context, user string, deletion uint64) error {
 	if err := n.engine.Checkpoint(ctx, deletion); err != nil {
 		return fmt.Errorf("redact: %w", err)
 	}
-	if err := n.log.PurgeDeadLetters(user); err != nil {
-		return err
-	}
 	if err := eventlog.Redact(n.log, user, deletion); err != nil {
 		return err
 	}
