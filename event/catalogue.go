@@ -168,7 +168,7 @@ func (s userShape) set(user *User, field int, v jsontext.Value, r *fieldReader) 
 		user.Age, err = r.whole(name, v, MaxAge)
 	case userGender:
 		user.Gender, err = r.title(name, v, MaxLabelBytes)
-		user.Gender = strings.ToLower(user.Gender)
+		user.Gender = Gender(user.Gender)
 		if err == nil && len(user.Gender) > MaxLabelBytes {
 			err = unexpected(name, fmt.Sprintf(expectedText, MaxLabelBytes), v) // some letters are longer in lower case
 		}
@@ -176,6 +176,19 @@ func (s userShape) set(user *User, field int, v jsontext.Value, r *fieldReader) 
 		user.Labels, err = r.labels(name, v)
 	}
 	return err
+}
+
+// Gender is how a gender is kept, and named in cohorts: in lower case, "f" for
+// female and "m" for male, so that the people of a cohort are in one whichever
+// way their gender was spelled. Anything else is kept as it is.
+func Gender(name string) string {
+	switch name = strings.ToLower(name); name {
+	case "female":
+		return "f"
+	case "male":
+		return "m"
+	}
+	return name
 }
 
 func (userShape) end(user *User) *FieldError { return checkID(userNames[userID], user.ID) }
@@ -226,8 +239,8 @@ func ValidateUser(user *User) *FieldError {
 	if err := checkText(userNames[userGender], user.Gender, MaxLabelBytes); err != nil {
 		return err
 	}
-	if user.Gender != strings.ToLower(user.Gender) {
-		return foundText(userNames[userGender], "lower case", user.Gender)
+	if user.Gender != Gender(user.Gender) {
+		return foundText(userNames[userGender], "lower case, f for female and m for male", user.Gender)
 	}
 	return checkLabels(userNames[userLabels], user.Labels)
 }

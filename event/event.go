@@ -35,7 +35,7 @@ type Item struct {
 type User struct {
 	ID     string
 	Age    int    // in years, 0 = not known
-	Gender string // lower case, "" = not known
+	Gender string // as Gender gives it, "" = not known
 	Labels []string
 }
 

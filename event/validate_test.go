@@ -93,6 +93,7 @@ func TestValidateCatalogue(t *testing.T) {
 		{User{ID: "u", Age: -1}, "age"},
 		{User{ID: "u", Age: MaxAge + 1}, "age"},
 		{User{ID: "u", Gender: "F"}, "gender"},
+		{User{ID: "u", Gender: "female"}, "gender"},
 		{User{ID: "u", Gender: "f\n"}, "gender"},
 		{User{ID: "u", Labels: []string{"\xff"}}, "labels[0]"},
 	} {

@@ -80,8 +80,8 @@ func (in *TrendingInput) scope() (string, error) {
 	case in.Category != "":
 		return heat.CategoryScope(in.Category), nil
 	case in.Cohort != "":
-		cohort := strings.ToLower(in.Cohort)
-		if !isCohort(cohort) {
+		cohort, ok := cohortName(in.Cohort)
+		if !ok {
 			return "", problem.BadField("cohort", "age:BAND, gender:NAME or age:BAND/gender:NAME, the bands being "+
 				strings.Join(event.AgeBands(), ", "), in.Cohort)
 		}
@@ -90,20 +90,19 @@ func (in *TrendingInput) scope() (string, error) {
 	return heat.ScopeAll, nil
 }
 
-// isCohort reports whether a name is one that event.User.Cohort can give, or
-// a part of one.
-func isCohort(name string) bool {
-	gender, ok := strings.CutPrefix(name, "gender:")
-	if ok {
-		return gender != ""
+// cohortName is the cohort that a request names, spelled as event.User.Cohort
+// gives it or a part of it; false if there can be none of that name.
+func cohortName(asked string) (string, bool) {
+	asked = strings.ToLower(asked)
+	if gender, ok := strings.CutPrefix(asked, "gender:"); ok {
+		return "gender:" + event.Gender(gender), gender != ""
 	}
-	band, rest, both := strings.Cut(name, "/")
-	band, ok = strings.CutPrefix(band, "age:")
-	if !ok || !slices.Contains(event.AgeBands(), band) {
-		return false
+	band, gender, both := strings.Cut(asked, "/gender:")
+	if both {
+		asked = band + "/gender:" + event.Gender(gender)
 	}
-	gender, ok = strings.CutPrefix(rest, "gender:")
-	return !both || ok && gender != ""
+	band, ok := strings.CutPrefix(band, "age:")
+	return asked, ok && slices.Contains(event.AgeBands(), band) && (!both || gender != "")
 }
 
 // halfLife is the half-life of a name; huma has checked that it is one.

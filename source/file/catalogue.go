@@ -2,7 +2,6 @@ package file
 
 import (
 	"encoding/json"
-	"strings"
 	"unicode/utf8"
 
 	"golang.org/x/text/encoding/charmap"
@@ -91,7 +90,7 @@ func (d *csvUsers) decode(line []byte, into *source.Record) *event.FieldError {
 	}
 	user := &event.User{
 		ID:     string(d.field("user")),
-		Gender: strings.ToLower(string(d.field("gender"))),
+		Gender: string(d.field("gender")),
 		Labels: list(d.field("labels")),
 	}
 	if age := d.field("age"); len(age) > 0 {

@@ -119,7 +119,7 @@ func (people) decode(line []byte, into *source.Record) *event.FieldError {
 	if !ok {
 		return fault("age", expectedAge, fields[2])
 	}
-	user := &event.User{ID: string(fields[0]), Age: age, Gender: strings.ToLower(string(fields[1]))}
+	user := &event.User{ID: string(fields[0]), Age: age, Gender: string(fields[1])}
 	if n, err := strconv.Atoi(string(fields[3])); err == nil && n >= 0 && n < len(occupations) {
 		user.Labels = []string{"occupation:" + occupations[n]}
 	} else if len(fields[3]) > 0 {
