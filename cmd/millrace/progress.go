@@ -5,13 +5,16 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/schollz/progressbar/v3"
 
+	"millrace/event"
 	"millrace/source"
+	"millrace/source/file"
 )
 
 // progress shows how far an import has got: a bar with rate and time left on
@@ -34,8 +37,8 @@ const (
 
 func newProgress(out io.Writer, readers []source.Reader) *progress {
 	p := &progress{out: out, readers: readers, began: time.Now(), shown: time.Now()}
-	file, ok := out.(*os.File)
-	if !ok || !isatty.IsTerminal(file.Fd()) {
+	terminal, ok := out.(*os.File)
+	if !ok || !isatty.IsTerminal(terminal.Fd()) {
 		return p
 	}
 	total := int64(0)
@@ -107,4 +110,46 @@ func usage() (cpu time.Duration, rssPeakMB float64) {
 		peak /= 1024 // bytes on macOS
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), peak
+}
+
+// shownOthers is how many of the columns that are not read are named.
+const shownOthers = 8
+
+// describeLayouts says how CSV files are understood, a line for the first of
+// those that are understood alike: what was guessed wrong is seen before
+// anything is imported.
+func describeLayouts(out io.Writer) func(file.Layout) {
+	said := map[string]bool{}
+	return func(l file.Layout) {
+		if text := layoutText(l); !said[text] {
+			said[text] = true
+			fmt.Fprintf(out, "%s: %s\n", l.Path, text)
+		}
+	}
+}
+
+// layoutText is how the rows of a file are understood, the columns as --map
+// takes them.
+func layoutText(l file.Layout) string {
+	var columns []string
+	for _, c := range l.Columns {
+		columns = append(columns, c.Field+"="+c.Name)
+	}
+	text := l.Content + " with the columns " + strings.Join(columns, ",")
+	if n := len(l.Others); n > shownOthers {
+		text += fmt.Sprintf("; not read: %s and %d more", strings.Join(l.Others[:shownOthers], ", "), n-shownOthers)
+	} else if n > 0 {
+		text += "; not read: " + strings.Join(l.Others, ", ")
+	}
+	if l.DefaultType == "" {
+		return text
+	}
+	if l.Has("type") {
+		return text + fmt.Sprintf("; a row with an empty type is of type %s (--default-type changes that)", l.DefaultType)
+	}
+	text += fmt.Sprintf("; no type column: every row is of type %s", l.DefaultType)
+	if l.Has("value") && l.DefaultType != event.TypeRating {
+		text += ", whose value is kept but does not count"
+	}
+	return text + " (--default-type changes that)"
 }

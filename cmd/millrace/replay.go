@@ -99,7 +99,7 @@ func runReplay(c *cobra.Command, path string, f replayFlags) error {
 	}
 	readers, err := file.Open(path, file.Options{
 		Map: f.columns, TypeNames: f.types, DefaultType: f.defaultType,
-		Event: event.Options{Types: types}, Stdin: c.InOrStdin(),
+		Event: event.Options{Types: types}, Stdin: c.InOrStdin(), Describe: describeLayouts(c.ErrOrStderr()),
 	})
 	if err != nil {
 		return err
@@ -108,6 +108,7 @@ func runReplay(c *cobra.Command, path string, f replayFlags) error {
 	if f.to != "" {
 		into = newRemote(f.to, f.key)
 	} else {
+		cfg.publishInterval = importPublishInterval
 		n, err := openNode(c.Context(), cfg, logger)
 		if err != nil {
 			if errors.Is(err, eventlog.ErrInUse) {
@@ -129,6 +130,9 @@ func runReplay(c *cobra.Command, path string, f replayFlags) error {
 	}
 	return r.report(c.OutOrStdout())
 }
+
+// importPublishInterval is how long answers may wait while nobody reads them.
+const importPublishInterval = 2 * time.Second
 
 // importer is where a replay's batches go.
 type importer interface {

@@ -57,9 +57,8 @@ type csvItems struct {
 	movies bool // titles end in a year
 }
 
-func newCSVItems(t table, header []byte) *csvItems {
-	t.split(header)
-	return &csvItems{table: t, movies: plain(t.field("item")) == "movieid"}
+func newCSVItems(t table, header [][]byte) *csvItems {
+	return &csvItems{table: t, movies: plain(header[t.columns.at("item")]) == "movieid"}
 }
 
 func (d *csvItems) decode(line []byte, into *source.Record) *event.FieldError {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"millrace/event"
 	"millrace/source"
@@ -90,93 +89,6 @@ func (r *row) splitQuoted(line []byte) bool {
 	}
 }
 
-// columns says where the fields of a record are, by the names of fields; what
-// is not there is missing from it.
-type columns map[string]int
-
-// at is the column of a field, -1 when there is none.
-func (c columns) at(field string) int {
-	if n, ok := c[field]; ok {
-		return n
-	}
-	return -1
-}
-
-// usualNames are the names of columns, in lower case and without anything but
-// letters and digits, that are understood without a mapping. The first name of
-// a field that a header has is taken.
-var usualNames = []struct {
-	field string
-	names []string
-}{
-	{"user", []string{"user", "userid", "uid", "visitorid", "customerid"}},
-	{"item", []string{"item", "itemid", "movieid", "productid", "contentid"}},
-	{"time", []string{"ts", "time", "timestamp", "eventtime", "datetime"}},
-	{"value", []string{"w", "value", "rating", "weight"}},
-	{"type", []string{"event", "eventtype", "type"}},
-	{"session", []string{"session", "sessionid"}},
-	{"request", []string{"requestid"}},
-	{"id", []string{"eventid"}},
-	{"title", []string{"title", "name"}},
-	{"categories", []string{"categories", "category", "genres"}},
-	{"tags", []string{"tags"}},
-	{"created", []string{"created", "createdat"}},
-	{"age", []string{"age"}},
-	{"gender", []string{"gender"}},
-	{"labels", []string{"labels"}},
-	{"occupation", []string{"occupation"}},
-}
-
-// eventFields are the fields that Options.Map may name.
-var eventFields = []string{"user", "item", "time", "type", "value", "session", "request", "id"}
-
-// plain is a name of a column in the form of usualNames.
-func plain(name []byte) string {
-	return strings.Map(func(r rune) rune {
-		if r == '_' || r == '-' || r == ' ' || r == '.' {
-			return -1
-		}
-		return r
-	}, strings.ToLower(string(name)))
-}
-
-// findColumns maps fields to the columns of a header by the usual names.
-func findColumns(header [][]byte) columns {
-	found := columns{}
-	for _, usual := range usualNames {
-		for _, name := range usual.names {
-			at := slices.IndexFunc(header, func(column []byte) bool { return plain(column) == name })
-			if at >= 0 {
-				found[usual.field] = at
-				break
-			}
-		}
-	}
-	return found
-}
-
-// mapped changes the columns as the options say.
-func (c columns) mapped(header [][]byte, opt Options) error {
-	for field, column := range opt.Map {
-		if !slices.Contains(eventFields, field) {
-			return fmt.Errorf("%w: no field %q to map, expected one of %s", ErrColumns, field, strings.Join(eventFields, ", "))
-		}
-		at := slices.IndexFunc(header, func(name []byte) bool { return string(bytes.TrimSpace(name)) == column })
-		if opt.NoHeader {
-			n, err := strconv.Atoi(column)
-			if err != nil || n < 1 || n > len(header) {
-				return fmt.Errorf("%w: %s=%s, expected the number of a column, 1 to %d", ErrColumns, field, column, len(header))
-			}
-			at = n - 1
-		}
-		if at < 0 {
-			return fmt.Errorf("%w: %s=%s, but the columns are %s", ErrColumns, field, column, bytes.Join(header, []byte(", ")))
-		}
-		c[field] = at
-	}
-	return nil
-}
-
 // openCSV reads the header, and with it whether the rows are events, items or
 // users.
 func (r *reader) openCSV(texts lines) error {
@@ -188,7 +100,6 @@ func (r *reader) openCSV(texts lines) error {
 	if fault != nil || !split.split(header) {
 		return fmt.Errorf("%w: the header %q cannot be read", ErrColumns, got(header))
 	}
-	width := len(split.fields)
 	found := columns{}
 	if !r.opt.NoHeader {
 		found = findColumns(split.fields)
@@ -196,23 +107,25 @@ func (r *reader) openCSV(texts lines) error {
 	if err := found.mapped(split.fields, r.opt); err != nil {
 		return err
 	}
-	split.fields = nil // the header is not kept
 	has := func(field string) bool { return found.at(field) >= 0 }
 	if !has("user") && has("session") {
 		found["user"] = found["session"]
 	}
-	table := table{row: split, width: width, columns: found}
+	names := split.fields
+	split.fields = nil // the header is not kept
+	table := table{row: split, width: len(names), columns: found}
 	switch {
 	case has("user") && has("item") && has("time"):
-		r.content, r.decoder = events, newCSVEvents(table, r.opt, header)
+		r.content, r.decoder = events, newCSVEvents(table, r.opt, found.defaultType(names, r.opt))
 	case has("item") && !has("user") && (has("title") || has("categories")):
-		r.content, r.decoder = items, newCSVItems(table, header)
+		r.content, r.decoder = items, newCSVItems(table, names)
 	case has("user") && !has("item") && (has("age") || has("gender") || has("labels") || has("occupation")):
 		r.content, r.decoder = users, &csvUsers{table}
 	default:
 		return fmt.Errorf("%w: %s: expected a user, an item and a time for events, an item and a title or categories "+
 			"for a catalogue; name them with a mapping such as user=visitor,item=product,time=when", ErrColumns, got(header))
 	}
+	r.describe(found.layout(names, r.content, r.opt))
 	return nil
 }
 
@@ -288,21 +201,14 @@ type csvEvents struct {
 	event                         event.Event
 }
 
-func newCSVEvents(t table, opt Options, header []byte) *csvEvents {
+func newCSVEvents(t table, opt Options, defaultType string) *csvEvents {
 	d := &csvEvents{
 		table: t, users: newNames(), items: newNames(), types: newNames(), sessions: newNames(),
-		kinds: opt.TypeNames, kind: opt.DefaultType,
+		kinds: opt.TypeNames, kind: defaultType,
 	}
 	c := t.columns
 	d.at.user, d.at.item, d.at.time, d.at.kind = c.at("user"), c.at("item"), c.at("time"), c.at("type")
 	d.at.value, d.at.session, d.at.request, d.at.id = c.at("value"), c.at("session"), c.at("request"), c.at("id")
-	if d.kind == "" {
-		d.kind = event.TypeView
-		t.split(header)
-		if d.at.value >= 0 && !opt.NoHeader && plain(t.fields[d.at.value]) == "rating" {
-			d.kind = event.TypeRating
-		}
-	}
 	return d
 }
 

@@ -54,11 +54,15 @@ type Options struct {
 	// "addtocart" to "cart".
 	TypeNames map[string]string
 	// DefaultType is the type of events in CSV files without a type: unless
-	// set, rating where the value column is called rating, else view.
+	// set, rating where the name of the value column is that of ratings, else
+	// view.
 	DefaultType string
 	// Event has the event types that are known, and the present if events
 	// from the future shall be refused.
 	Event event.Options
+	// Describe, if set, is told how each CSV file is understood, before its
+	// first row is read: of files in Open, of streams when they begin.
+	Describe func(Layout)
 	// Stdin is what the path "-" reads; nil is os.Stdin.
 	Stdin io.Reader
 }

@@ -24,6 +24,10 @@ const (
 	events
 )
 
+func (c content) String() string {
+	return [...]string{items: "items", users: "users", events: "events"}[c]
+}
+
 // splitter finds the texts of records in an input: its lines, or the elements
 // of a JSON array.
 type splitter interface {
@@ -57,6 +61,8 @@ type reader struct {
 	id       []byte // scratch
 	record   source.Record
 	bad      source.Bad
+
+	described bool // to Options.Describe
 }
 
 func newReader(where place, k kind, opt Options) *reader {
@@ -110,6 +116,15 @@ func (r *reader) open() error {
 		r.openArray()
 	}
 	return nil
+}
+
+// describe tells once how the rows are understood: an input is opened to be
+// checked, and again to be read.
+func (r *reader) describe(l Layout) {
+	if r.opt.Describe != nil && !r.described {
+		l.Path, r.described = r.path, true
+		r.opt.Describe(l)
+	}
 }
 
 // sniff tells the format of the input by how it begins.

@@ -108,6 +108,13 @@ func TestScripts(t *testing.T) {
 			}
 			dir := t.TempDir()
 			opt, open := options(t, d), dir
+			var out strings.Builder
+			if d.HasArg("layout") {
+				opt.Describe = func(l Layout) {
+					l.Path = filepath.Base(l.Path)
+					fmt.Fprintf(&out, "%+v\n", l)
+				}
+			}
 			switch d.Cmd {
 			case "stdin":
 				opt.Stdin, open = strings.NewReader(input), "-"
@@ -125,7 +132,6 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				return "error: " + strings.ReplaceAll(err.Error(), dir, "DIR") + "\n"
 			}
-			var out strings.Builder
 			for _, r := range readers {
 				if d.Cmd == "folder" {
 					name, _, _ := strings.Cut(r.Name(), "@")
