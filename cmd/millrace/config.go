@@ -37,6 +37,9 @@ type config struct {
 	// Recipes are named weights of the sources, for requests with recipe=NAME;
 	// "default" replaces the default ones.
 	Recipes map[string]rank.Weights `yaml:"recipes"`
+
+	// publishInterval is the engine's PublishInterval, set by the command.
+	publishInterval time.Duration
 }
 
 // ingestConfig bounds what waits to be written to the log.

@@ -71,7 +71,7 @@ func (n *node) open(ctx context.Context, c config, program []byte) (err error) {
 	n.views = memory.New()
 	n.engine, err = embedded.Open(embedded.Options{
 		Build: buildProgram, Shards: c.Shards, Log: n.log, State: n.state, Views: n.views, Catalog: n.catalog,
-		Duplicates: duplicates(), CheckpointInterval: c.CheckpointInterval, Logger: n.logger,
+		Duplicates: duplicates(), CheckpointInterval: c.CheckpointInterval, PublishInterval: c.publishInterval, Logger: n.logger,
 	})
 	if err != nil {
 		return err

@@ -120,8 +120,12 @@ func (e *Engine) Checkpoint(ctx context.Context, block uint64) error {
 }
 
 // checkpoint moves the checkpoint on by a slice of time; final takes one now
-// and waits until it is durable.
+// and waits until it is durable. It waits for blocks that are not published:
+// a key that was forgotten stays in its table until it has been answered for.
 func (e *Engine) checkpoint(final bool) {
+	if len(e.unpublished.blocks) > 0 {
+		return
+	}
 	s := e.saver
 	s.step(e.core, e.sink, final)
 	if final && s.saved != e.core.block { // the one that was under way is not the last

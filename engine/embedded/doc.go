@@ -8,6 +8,11 @@
 // published together. So readers see all of a block or none of it, and a
 // replay of the same blocks with any number of shards is the same run.
 //
+// An engine that keeps up publishes every block. While others wait behind it,
+// a block's answers may wait for theirs (Options.PublishInterval): a key that
+// changes in each of them is then answered for once, which is what lets an
+// engine that is behind catch up.
+//
 // A checkpoint is the state after a block. It is taken while later blocks are
 // processed: a key that is about to change is encoded first, the others
 // follow in slices of time between blocks. What was encoded is committed in

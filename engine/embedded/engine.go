@@ -57,6 +57,11 @@ type Options struct {
 	// checkpoints; 0 means DefaultCheckpointInterval, negative none at all
 	// but the one on Close.
 	CheckpointInterval time.Duration
+	// PublishInterval is how long the answers of blocks may wait for those of
+	// blocks that wait behind them, so that an engine that is behind makes the
+	// answers of a key once for many blocks; 0 means DefaultPublishInterval. An
+	// engine that keeps up publishes every block.
+	PublishInterval time.Duration
 	// Now is the wall clock, for intervals and latencies only.
 	Now func() time.Time
 	// Logger takes what an operator of the service should know.
@@ -78,6 +83,10 @@ type Duplicates struct {
 // DefaultCheckpointInterval is how often a checkpoint starts.
 const DefaultCheckpointInterval = 10 * time.Second
 
+// DefaultPublishInterval is how long answers wait at most in an engine that
+// is behind.
+const DefaultPublishInterval = 100 * time.Millisecond
+
 // queuedBlocks bounds the blocks that wait to be processed; a full queue
 // holds up the log's appender, which is the backpressure.
 const queuedBlocks = 8
@@ -85,16 +94,17 @@ const queuedBlocks = 8
 // Engine processes the blocks of one log. Deliver may be called from one
 // goroutine; everything else from any.
 type Engine struct {
-	options Options
-	index   *catalog.Index
-	core    *core
-	blocks  chan *eventlog.Block
-	stop    chan struct{}
-	stopped chan struct{}
-	closing sync.Once
-	sink    *catalogSink
-	saver   *saver
-	stats   stats
+	options     Options
+	index       *catalog.Index
+	core        *core
+	unpublished unpublished
+	blocks      chan *eventlog.Block
+	stop        chan struct{}
+	stopped     chan struct{}
+	closing     sync.Once
+	sink        *catalogSink
+	saver       *saver
+	stats       stats
 
 	types     atomic.Pointer[event.Types]
 	recovered uint64 // the block of the checkpoint that recovery began with
@@ -131,6 +141,9 @@ func open(o Options, spawn func(func())) (*Engine, error) {
 	}
 	if o.CheckpointInterval == 0 {
 		o.CheckpointInterval = DefaultCheckpointInterval
+	}
+	if o.PublishInterval == 0 {
+		o.PublishInterval = DefaultPublishInterval
 	}
 	e := &Engine{
 		options: o, index: catalog.NewIndex(),
@@ -172,7 +185,7 @@ func (e *Engine) recover() error {
 		e.sink.close()
 		return fmt.Errorf("recover: replay from block %d: %w", checkpoint+1, err)
 	}
-	if err := e.publish(false); err != nil {
+	if err := e.answer(false); err != nil {
 		e.sink.close()
 		return fmt.Errorf("recover: %w", err)
 	}
@@ -200,7 +213,7 @@ func (e *Engine) run() {
 		var err error
 		select {
 		case b := <-e.blocks:
-			err = e.process(b)
+			err = e.process(b, len(e.blocks) > 0)
 		case <-tick.C:
 			e.checkpoint(false)
 		case <-e.stop:
@@ -219,7 +232,7 @@ func (e *Engine) drain() {
 	for {
 		select {
 		case b := <-e.blocks:
-			if err := e.process(b); err != nil {
+			if err := e.process(b, len(e.blocks) > 0); err != nil {
 				e.fail(err)
 				return
 			}
@@ -231,7 +244,9 @@ func (e *Engine) drain() {
 	e.checkpoint(true)
 }
 
-func (e *Engine) process(b *eventlog.Block) error {
+// process applies a block and publishes its answers; more says that another
+// block waits, whose answers may come together with this one's.
+func (e *Engine) process(b *eventlog.Block, more bool) error {
 	if b.Number <= e.core.block {
 		return nil // already replayed by recovery
 	}
@@ -245,12 +260,15 @@ func (e *Engine) process(b *eventlog.Block) error {
 	if b.Kind == eventlog.Config {
 		e.noteTypes()
 	}
-	if err := e.publish(b.Count <= inlineRecords); err != nil {
+	e.sink.put(b.Number, e.core.takeChanges())
+	e.unpublished.add(b, began, e.core.takeDuplicates())
+	if more && e.unpublished.patient(e.options.Now(), e.options.PublishInterval) {
+		return nil
+	}
+	if err := e.publish(); err != nil {
 		return fmt.Errorf("block %d: %w", b.Number, err)
 	}
-	e.sink.put(b.Number, e.core.takeChanges())
-	e.finished(b, began)
-	if len(e.blocks) == 0 || !e.saver.patient() {
+	if !more || !e.saver.patient() {
 		e.checkpoint(false)
 	}
 	return nil
@@ -261,55 +279,6 @@ func (e *Engine) noteTypes() {
 	if p := e.core.program; p != nil {
 		e.types.Store(p.Types)
 	}
-}
-
-// publish makes the answers of all changed keys visible together.
-func (e *Engine) publish(inline bool) error {
-	writes, err := e.core.pipeline.answers(inline)
-	if err != nil {
-		return err
-	}
-	gone, err := e.orphanedAnswers()
-	if err != nil {
-		return err
-	}
-	writes = append(writes, gone)
-	if err := e.options.Views.Publish(e.core.block, e.core.source.StreamTime(), writes...); err != nil {
-		return fmt.Errorf("publish views: %w", err)
-	}
-	e.core.pipeline.recycle()
-	return nil
-}
-
-// orphanedAnswers deletes the views that a configuration left without a stage.
-func (e *Engine) orphanedAnswers() ([]operator.ViewWrite, error) {
-	var writes []operator.ViewWrite
-	for _, name := range e.core.orphanViews {
-		err := e.options.Views.Each(name, func(key string, _ operator.Value) error {
-			writes = append(writes, operator.ViewWrite{View: name, Key: key})
-			return nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("delete view %s: %w", name, err)
-		}
-	}
-	e.core.orphanViews = nil
-	return writes, nil
-}
-
-// finished tells those who wait that a block is visible.
-func (e *Engine) finished(b *eventlog.Block, began time.Time) {
-	now := e.options.Now()
-	e.mutex.Lock()
-	e.results.put(b.Number, e.core.takeDuplicates())
-	e.applied.Store(b.Number)
-	waiting := e.waiters[b.Number]
-	delete(e.waiters, b.Number)
-	e.mutex.Unlock()
-	for _, w := range waiting {
-		close(w)
-	}
-	e.stats.block(b, began, now, e.core)
 }
 
 // fail stops the engine; everyone who waits learns why.

@@ -143,7 +143,7 @@ func (s *simulation) crash() {
 
 func (s *simulation) step() {
 	s.clock = s.clock.Add(time.Duration(s.random.IntN(1500)) * time.Millisecond)
-	switch n := s.random.IntN(20); {
+	switch n := s.random.IntN(22); {
 	case n < 10:
 		s.append(s.events())
 	case n == 10:
@@ -153,11 +153,22 @@ func (s *simulation) step() {
 	case n == 12:
 		s.crash()
 		s.check("after a crash")
-	case n < 15 && len(s.work) > 0:
+	case n == 13:
+		s.settle()
+		s.check("while it runs")
+	case n < 16 && len(s.work) > 0:
 		s.work[0]()
 		s.work = s.work[1:]
 	default:
 		s.engine.checkpoint(false)
+	}
+}
+
+// settle publishes what waits to be, as the engine does before anything that
+// its queue does not hurry.
+func (s *simulation) settle() {
+	if err := s.engine.publish(); err != nil {
+		s.t.Fatalf("seed %d: publish: %v", s.seed, err)
 	}
 }
 
@@ -169,7 +180,8 @@ func (s *simulation) append(b *eventlog.Block) {
 		s.crash()
 		return
 	}
-	if err := s.engine.process(b); err != nil {
+	more := s.random.IntN(3) == 0 // then its answers may come later
+	if err := s.engine.process(b, more); err != nil {
 		s.t.Fatalf("seed %d: block %d: %v", s.seed, b.Number, err)
 	}
 }
