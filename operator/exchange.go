@@ -19,8 +19,10 @@ type row[I any] struct {
 	record I
 }
 
-// keptRows bounds the buffer that is kept between blocks, in rows.
-const keptRows = 1 << 14
+// keptRows bounds the buffer of a lane that is kept between blocks, in rows: a
+// block of an import fills it, and making it anew would cost more than its
+// records.
+const keptRows = 1 << 17
 
 type exchange[K Key, I any] struct {
 	key     func(*I) K
@@ -33,7 +35,7 @@ type exchange[K Key, I any] struct {
 // new one may be merged with, by hash of key and combiner.
 type lane[I any] struct {
 	rows []row[I]
-	seen map[uint64]int32
+	seen rowIndex
 }
 
 func (d typed[K, S, I]) newExchange(from, to int) Exchange {
@@ -47,9 +49,6 @@ func (d typed[K, S, I]) newExchange(from, to int) Exchange {
 func (x *exchange[K, I]) Sender(from int) any {
 	lanes := x.lanes[from]
 	if x.combine != nil {
-		for i := range lanes {
-			lanes[i].seen = make(map[uint64]int32)
-		}
 		return func(m Meta, v *I) { x.merge(lanes, m, v) }
 	}
 	if len(lanes) == 1 {
@@ -67,16 +66,16 @@ func (x *exchange[K, I]) merge(lanes []lane[I], m Meta, v *I) {
 	k := x.key(v)
 	group, hash := keyHash(k)
 	l := &lanes[ShardOf(group, x.to)]
-	hash = mix(hash ^ x.combine.Hash(v))
-	if i, ok := l.seen[hash]; ok {
-		r := &l.rows[i]
+	seen := l.seen.find(mix(hash ^ x.combine.Hash(v)))
+	if seen.row >= 0 {
+		r := &l.rows[seen.row]
 		if x.key(&r.record) == k && x.combine.Merge(&r.record, v) {
 			r.Time = max(r.Time, m.Time)
 			r.Watermark = min(r.Watermark, m.Watermark)
 			return
 		}
 	}
-	l.seen[hash] = int32(len(l.rows))
+	seen.row = int32(len(l.rows))
 	l.rows = append(l.rows, row[I]{m, *v})
 }
 
@@ -89,10 +88,10 @@ func (x *exchange[K, I]) Deliver(to int, into Table) {
 		}
 		clear(l.rows) // so that no record is kept alive
 		l.rows = l.rows[:0]
+		l.seen.clear()
 		if cap(l.rows) > keptRows {
-			l.rows = nil
+			l.rows, l.seen = nil, rowIndex{}
 		}
-		clear(l.seen)
 	}
 }
 

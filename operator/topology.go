@@ -7,7 +7,7 @@ import (
 )
 
 // ErrTopology is the error of stages that do not fit together.
-var ErrTopology = errors.New("operator: topology")
+var ErrTopology = errors.New("invalid topology")
 
 // Subject says what kind of thing a stage's key identifies, so that a
 // deletion reaches everything that is kept under the id.
