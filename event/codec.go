@@ -9,7 +9,7 @@ import (
 
 // ErrVersion is the error of a Reader that met a record written in a form that
 // this release does not know.
-var ErrVersion = errors.New("event: record of an unknown version")
+var ErrVersion = errors.New("record of an unknown version")
 
 // The versions of the stored forms: the first byte of every record.
 const (

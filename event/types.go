@@ -34,7 +34,7 @@ const (
 const MaxRating = 5
 
 // ErrTypes is the error of a set of event types that cannot be used.
-var ErrTypes = errors.New("event: invalid set of event types")
+var ErrTypes = errors.New("invalid set of event types")
 
 // Types is the set of configured event types, each with the weight of one such
 // event. It is immutable and safe for concurrent use. Weights are kept in

@@ -105,14 +105,14 @@ func newCodec() (*codec, error) {
 		zstd.WithWindowSize(512<<10),
 		zstd.WithLowerEncoderMem(true))
 	if err != nil {
-		return nil, fmt.Errorf("eventlog: creating the compressor: %w", err)
+		return nil, fmt.Errorf("creating the compressor: %w", err)
 	}
 	dec, err := zstd.NewReader(nil,
 		zstd.WithDecoderConcurrency(2),
 		zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderMaxMemory(MaxPayloadBytes))
 	if err != nil {
-		return nil, fmt.Errorf("eventlog: creating the decompressor: %w", err)
+		return nil, fmt.Errorf("creating the decompressor: %w", err)
 	}
 	return &codec{enc: enc, dec: dec}, nil
 }

@@ -9,30 +9,30 @@ import (
 var (
 	// ErrCorrupt is the error of a block that is missing or is not what was
 	// written. The error found in the chain is a *CorruptError, which names it.
-	ErrCorrupt = errors.New("eventlog: corrupt log")
+	ErrCorrupt = errors.New("the event log is corrupt")
 	// ErrInUse is the error of Open on a directory that another process, or
 	// another Log of this process, has open.
-	ErrInUse = errors.New("eventlog: directory in use")
+	ErrInUse = errors.New("directory in use")
 	// ErrUnavailable is the error of a store that failed: a full disk, an
 	// input or output error. What was being written may or may not be stored.
 	// A Log that failed in writing accepts no more writes until it is opened
 	// again.
-	ErrUnavailable = errors.New("eventlog: storage unavailable")
+	ErrUnavailable = errors.New("the event log's storage is unavailable")
 	// ErrClosed is the error of a Log or an Appender that was closed.
-	ErrClosed = errors.New("eventlog: closed")
+	ErrClosed = errors.New("the event log is closed")
 	// ErrReadOnly is the error of a write to a Log opened with ReadOnly.
-	ErrReadOnly = errors.New("eventlog: opened read-only")
+	ErrReadOnly = errors.New("the event log was opened for reading only")
 	// ErrNotFound is the error of a block number beyond the end of the log, of
 	// a directory opened with ReadOnly that holds no log, and of a redaction
 	// whose deletion is not in the log.
-	ErrNotFound = errors.New("eventlog: not found")
+	ErrNotFound = errors.New("not found")
 	// ErrInvalid is the error of an argument that cannot be stored: a block of
 	// an unknown kind, a payload over MaxPayloadBytes, a catalogue payload
 	// that cannot be read, a cursor that DeadLetters did not give out.
-	ErrInvalid = errors.New("eventlog: invalid argument")
+	ErrInvalid = errors.New("invalid argument")
 	// ErrOverloaded is the error of a batch that the Appender has no room for
 	// at the moment.
-	ErrOverloaded = errors.New("eventlog: overloaded")
+	ErrOverloaded = errors.New("the event log is overloaded")
 )
 
 // CorruptError says which block is corrupt, and how. It is ErrCorrupt.
@@ -43,7 +43,7 @@ type CorruptError struct {
 
 // Error names the block and what is wrong with it.
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("eventlog: block %d is corrupt: %v", e.Block, e.Err)
+	return fmt.Sprintf("block %d of the event log is corrupt: %v", e.Block, e.Err)
 }
 
 // Unwrap gives what is wrong with the block.

@@ -263,7 +263,7 @@ func openAsChild(dir string) {
 func TestADirectoryInUse(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
 	open(t, dir, Options{})
-	want := "eventlog: directory in use: another millrace process uses " + dir
+	want := "directory in use: another millrace process uses " + dir
 
 	_, err := Open(dir, Options{})
 	wantErr(t, "same process", err, ErrInUse)

@@ -30,7 +30,7 @@ var (
 	// ErrAddress is the error of an address that is not HOST:PORT.
 	ErrAddress = guard.ErrAddress
 	// ErrListen is the error of an address that can not be listened on.
-	ErrListen = errors.New("serve: can not listen")
+	ErrListen = errors.New("can not listen")
 )
 
 // The server's limits of time. A client that takes longer is cut off.
@@ -79,10 +79,10 @@ type Server struct {
 func New(o Options) (*Server, error) {
 	keys, err := guard.NewKeys(o.Keys)
 	if err != nil {
-		return nil, fmt.Errorf("serve: %w", err)
+		return nil, err
 	}
 	if err := guard.CheckListen(o.Listen, keys); err != nil {
-		return nil, fmt.Errorf("serve: %w", err)
+		return nil, err
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -100,7 +100,7 @@ func New(o Options) (*Server, error) {
 	mux := http.NewServeMux()
 	a, err := api.New(o.Parts, mux)
 	if err != nil {
-		return nil, fmt.Errorf("serve: %w", err)
+		return nil, err
 	}
 	a.RegisterGauges(o.Registry)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{
@@ -148,7 +148,7 @@ func (s *Server) Listen() error {
 	}
 	// A name may stand for another address than it says.
 	if err := guard.CheckListen(l.Addr().String(), s.keys); err != nil {
-		return errors.Join(fmt.Errorf("serve: %w", err), l.Close())
+		return errors.Join(err, l.Close())
 	}
 	s.listener = l
 	return nil
@@ -171,7 +171,7 @@ func (s *Server) Serve() error {
 		}
 	}
 	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve: %w", err)
+		return fmt.Errorf("serving: %w", err)
 	}
 	return nil
 }
@@ -182,7 +182,7 @@ func (s *Server) Serve() error {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.api.Close()
 	if err := s.http.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("serve: shut down: %w", err), s.http.Close())
+		return errors.Join(fmt.Errorf("shut down: %w", err), s.http.Close())
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func TestListen(t *testing.T) {
 		{"0.0.0.0:0", []string{"a-good-key"}, nil},
 		{"0.0.0.0:0", []string{""}, ErrKey},
 		{"nonsense", nil, ErrAddress},
-		{"127.0.0.1:99999", nil, ErrListen},
+		{"127.0.0.1:99999", nil, ErrAddress},
 	} {
 		w := servetest.New()
 		s, err := New(Options{Parts: w.Parts(), Listen: c.address, Keys: c.keys})

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v11"
@@ -81,16 +83,79 @@ func loadConfig(path string) (config, error) {
 		c.EventTypes = nil // a list in the file replaces the default one
 		err = yaml.NewDecoder(bytes.NewReader(b), yaml.Strict()).Decode(&c)
 		if err != nil && !errors.Is(err, io.EOF) {
-			return c, fmt.Errorf("configuration %s: %w", path, err)
+			return c, fileError(path, err)
 		}
 		if c.EventTypes == nil {
 			c.EventTypes = defaultWeights()
 		}
 	}
 	if err := env.Parse(&c); err != nil {
-		return c, fmt.Errorf("configuration from the environment: %w", err)
+		return c, environmentError(err)
 	}
 	return c, c.validate()
+}
+
+// fileError says what is wrong with a configuration file, and where.
+func fileError(path string, err error) error {
+	var bad yaml.Error
+	if !errors.As(err, &bad) || bad.GetToken() == nil { // of a text that is no duration
+		return fmt.Errorf("configuration %s: %s; want one such as 10s", path, strings.TrimPrefix(err.Error(), "time: "))
+	}
+	text, at := bad.GetMessage(), bad.GetToken()
+	var typed *yaml.TypeError
+	if errors.As(err, &typed) {
+		text = fmt.Sprintf("want %s, got %s", settingType(typed.DstType), at.Value)
+	}
+	if colon := at.Prev; colon != nil && colon.Prev != nil && colon.Value == ":" {
+		text = colon.Prev.Value + ": " + text
+	}
+	return fmt.Errorf("configuration %s, line %d: %s", path, at.Position.Line, text)
+}
+
+// environmentError says which variables cannot be read.
+func environmentError(err error) error {
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		return fmt.Errorf("configuration from the environment: %w", err)
+	}
+	var texts []string
+	for _, err := range all.Errors {
+		var bad env.ParseError
+		if !errors.As(err, &bad) {
+			texts = append(texts, err.Error())
+			continue
+		}
+		name := variable(bad.Name)
+		texts = append(texts, fmt.Sprintf("%s: want %s, got %q", name, settingType(bad.Type), os.Getenv(name)))
+	}
+	return fmt.Errorf("configuration from the environment: %s", strings.Join(texts, ", "))
+}
+
+// variable is the environment variable of a field of the configuration.
+func variable(field string) string {
+	for _, of := range []reflect.Type{reflect.TypeFor[config](), reflect.TypeFor[ingestConfig]()} {
+		if f, ok := of.FieldByName(field); ok {
+			return f.Tag.Get("env")
+		}
+	}
+	return field
+}
+
+// settingType is the type of a setting in words.
+func settingType(t reflect.Type) string {
+	switch {
+	case t == reflect.TypeFor[time.Duration]():
+		return "a duration such as 10s"
+	case t.Kind() == reflect.Int:
+		return "a whole number"
+	case t.Kind() == reflect.Float64:
+		return "a number"
+	case t.Kind() == reflect.Slice:
+		return "a list"
+	case t.Kind() == reflect.Map || t.Kind() == reflect.Struct:
+		return "names with values"
+	}
+	return "a " + t.String()
 }
 
 func (c config) validate() error {

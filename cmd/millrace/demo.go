@@ -31,7 +31,7 @@ func newDemo() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "A server with generated shop traffic and the dashboard, to look at",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig("")
 			if err != nil {
@@ -60,7 +60,10 @@ func newDemo() *cobra.Command {
 			defer stop(nil)
 			sent := make(chan error, 1)
 			err = runServer(ctx, cfg, logger, func(address string) error {
-				into := newRemote("http://"+address, "")
+				into, err := newRemote("http://"+address, "", io.Discard)
+				if err != nil {
+					return err
+				}
 				traffic, err := startTraffic(ctx, into)
 				if err != nil {
 					return err

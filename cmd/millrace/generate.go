@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,7 +43,7 @@ It writes JSON Lines to standard output or a file, which millrace replay reads,
 or sends everything to a running server.`,
 		Example: `  millrace generate --events 100000 --seed 7 > events.jsonl
   millrace generate --events 100000 --to http://127.0.0.1:8080`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return runGenerate(c, f) },
 	}
 	c.Flags().Uint64Var(&f.events, "events", 100_000, "how many events")
@@ -59,19 +61,26 @@ or sends everything to a running server.`,
 }
 
 func runGenerate(c *cobra.Command, f generateFlags) error {
+	toServer := strings.Contains(f.to, "://")
+	if err := errors.Join(checkSpeed(f.speed), checkKey(f.key, toServer)); err != nil {
+		return err
+	}
+	if host, port, err := net.SplitHostPort(f.to); err == nil && !toServer && isNumber(port) {
+		return fmt.Errorf("--to %s: for a server write http://%s:%s, for a file of that name ./%[1]s", f.to, host, port)
+	}
 	if f.start != "" {
-		at, err := time.Parse(time.RFC3339, f.start)
-		if err != nil {
-			return fmt.Errorf("--start %q: want RFC 3339, such as 2026-01-05T09:00:00Z", f.start)
+		at, ok := event.ParseTime(f.start)
+		if !ok {
+			return fmt.Errorf("--start %q: want a time after 1970 and before 2200 in RFC 3339, such as 2026-01-05T09:00:00Z", f.start)
 		}
-		f.config.Start = event.FromGo(at)
+		f.config.Start = at
 	}
 	f.config.Categories = min(f.config.Categories, f.config.Items)
 	reader, err := generate.NewReader(f.config, f.events)
 	if err != nil {
 		return err
 	}
-	if strings.Contains(f.to, "://") {
+	if toServer {
 		return sendGenerated(c, reader, f)
 	}
 	if f.to == "-" {
@@ -79,9 +88,14 @@ func runGenerate(c *cobra.Command, f generateFlags) error {
 	}
 	out, err := os.Create(f.to)
 	if err != nil {
-		return fmt.Errorf("generate: %w", err)
+		return fmt.Errorf("--to: %w", err)
 	}
 	return errors.Join(writeGenerated(c.Context(), out, reader, f.speed), out.Close())
+}
+
+func isNumber(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
 }
 
 // writeGenerated writes the traffic as JSON Lines.
@@ -113,13 +127,16 @@ func writeGenerated(ctx context.Context, out io.Writer, reader source.Reader, sp
 
 // sendGenerated imports the traffic into a server.
 func sendGenerated(c *cobra.Command, reader source.Reader, f generateFlags) error {
-	into := newRemote(f.to, f.key)
+	into, err := newRemote(f.to, f.key, c.ErrOrStderr())
+	if err != nil {
+		return err
+	}
 	r := replay{
 		into: into, progress: newProgress(c.ErrOrStderr(), []source.Reader{reader}),
 		flags: replayFlags{speed: f.speed},
 	}
 	began := time.Now()
-	err := r.run(c.Context(), []source.Reader{reader})
+	err = r.run(c.Context(), []source.Reader{reader})
 	elapsed := time.Since(began)
 	err = errors.Join(err, into.close())
 	r.progress.finish()

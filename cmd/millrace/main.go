@@ -14,9 +14,11 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"runtime/pprof"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func main() {
@@ -29,7 +31,7 @@ func main() {
 	case errors.As(err, &exit):
 		os.Exit(int(exit))
 	default:
-		fmt.Fprintln(os.Stderr, "millrace:", err)
+		fmt.Fprintln(os.Stderr, "millrace:", message(err))
 		os.Exit(1)
 	}
 }
@@ -39,6 +41,21 @@ type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprint("exit ", int(e)) }
 
+// message is an error as people are told of it, in one line: what is wrong and,
+// where the command knows, what to do.
+func message(err error) string {
+	if errors.Is(err, context.Canceled) {
+		return "interrupted"
+	}
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "; ")
+}
+
 func newCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "millrace",
@@ -46,11 +63,54 @@ func newCommand() *cobra.Command {
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          noCommand,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.SetFlagErrorFunc(flagError)
 	profileCPU(root)
 	root.PersistentFlags().String("log-level", "info", "debug, info, warn or error; logs go to standard error")
 	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify())
 	return root
+}
+
+// noCommand refuses arguments of the root: they are commands that do not exist.
+func noCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	c.SuggestionsMinimumDistance = 2
+	near := ""
+	if list := c.SuggestionsFor(args[0]); len(list) > 0 {
+		near = ": did you mean " + strings.Join(list, " or ") + "?"
+	}
+	return fmt.Errorf("there is no command %q%s; see %s --help", args[0], near, c.CommandPath())
+}
+
+// noArguments refuses the arguments of a command that has only flags.
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s takes flags only, got %q; see %s --help", c.Name(), args[0], c.CommandPath())
+}
+
+// flagError says what a flag is to be, in place of what the parser met.
+func flagError(c *cobra.Command, err error) error {
+	var bad *pflag.InvalidValueError
+	if errors.As(err, &bad) {
+		want := bad.GetFlag().Value.Type()
+		if words, ok := flagTypes[want]; ok {
+			want = words
+		}
+		err = fmt.Errorf("--%s %q: want %s", bad.GetFlag().Name, bad.GetValue(), want)
+	}
+	return fmt.Errorf("%w; see %s --help", err, c.CommandPath())
+}
+
+// flagTypes are the types of flags in words.
+var flagTypes = map[string]string{
+	"bool": "true or false", "float64": "a number", "int": "a whole number", "uint64": "a whole number, 0 or more",
+	"stringToString": "NAME=VALUE, with commas between several",
 }
 
 // profileCPU adds --cpuprofile, which writes a profile of the whole command for
@@ -63,7 +123,7 @@ func profileCPU(root *cobra.Command) {
 			return nil
 		}
 		if out, err = os.Create(*path); err != nil {
-			return err
+			return fmt.Errorf("--cpuprofile: %w", err)
 		}
 		return pprof.StartCPUProfile(out)
 	}

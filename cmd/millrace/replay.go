@@ -1,12 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,6 +48,8 @@ type replayResult struct {
 	EventsPerS float64 `json:"events_per_s"`
 	CPUSPerM   float64 `json:"cpu_s_per_M"`
 	RSSPeakMB  float64 `json:"rss_peak_mb"`
+
+	firstBad string // what was wrong with the first row that was rejected
 }
 
 func newReplay() *cobra.Command {
@@ -62,7 +66,7 @@ on where it was when it is run again.`,
 		Example: `  millrace replay ml-1m --data ./data
   millrace replay clicks.csv.gz --map user=visitor,item=sku,time=at --data ./data
   millrace replay events.jsonl --speed 10 --to http://127.0.0.1:8080`,
-		Args: cobra.ExactArgs(1),
+		Args: onePath,
 		RunE: func(c *cobra.Command, args []string) error { return runReplay(c, args[0], f) },
 	}
 	c.Flags().StringVar(&f.config, "config", "", "configuration file")
@@ -74,14 +78,18 @@ on where it was when it is run again.`,
 	c.Flags().StringToStringVar(&f.types, "type-names", nil, "event types of CSV files in other words: addtocart=cart,...")
 	c.Flags().StringVar(&f.defaultType, "default-type", "", "event type of CSV files without one")
 	c.Flags().BoolVar(&f.json, "json", false, "print the result as one JSON line")
-	c.MarkFlagsMutuallyExclusive("data", "to")
 	return c
 }
 
-func runReplay(c *cobra.Command, path string, f replayFlags) error {
-	if f.speed < 0 || math.IsNaN(f.speed) {
-		return fmt.Errorf("--speed %v: want 0 or more", f.speed)
+// onePath wants the one argument of replay.
+func onePath(c *cobra.Command, args []string) error {
+	if len(args) == 1 {
+		return nil
 	}
+	return fmt.Errorf("%s wants one PATH, a file, a folder or -, got %d; see %s --help", c.Name(), len(args), c.CommandPath())
+}
+
+func runReplay(c *cobra.Command, path string, f replayFlags) error {
 	cfg, err := loadConfig(f.config)
 	if err != nil {
 		return err
@@ -89,12 +97,11 @@ func runReplay(c *cobra.Command, path string, f replayFlags) error {
 	if f.data != "" {
 		cfg.Data = f.data
 	}
-	logger, err := newLogger(c)
+	types, err := event.NewTypes(cfg.EventTypes)
 	if err != nil {
 		return err
 	}
-	types, err := event.NewTypes(cfg.EventTypes)
-	if err != nil {
+	if err := f.check(c, types); err != nil {
 		return err
 	}
 	readers, err := file.Open(path, file.Options{
@@ -104,19 +111,9 @@ func runReplay(c *cobra.Command, path string, f replayFlags) error {
 	if err != nil {
 		return err
 	}
-	var into importer
-	if f.to != "" {
-		into = newRemote(f.to, f.key)
-	} else {
-		cfg.publishInterval = importPublishInterval
-		n, err := openNode(c.Context(), cfg, logger)
-		if err != nil {
-			if errors.Is(err, eventlog.ErrInUse) {
-				return fmt.Errorf("%w; to import into the running server use --to", err)
-			}
-			return err
-		}
-		into = &local{node: n}
+	into, err := openImporter(c, cfg, f)
+	if err != nil {
+		return err
 	}
 	r := replay{into: into, progress: newProgress(c.ErrOrStderr(), readers), flags: f}
 	began := time.Now()
@@ -126,9 +123,70 @@ func runReplay(c *cobra.Command, path string, f replayFlags) error {
 	r.progress.finish()
 	r.result.measure(elapsed)
 	if err != nil {
+		if c.Context().Err() != nil {
+			return errInterrupted
+		}
 		return err
 	}
-	return r.report(c.OutOrStdout())
+	if err := r.nothing(); err != nil && !f.json { // which says it all
+		return err
+	}
+	return errors.Join(r.report(c.OutOrStdout()), r.nothing())
+}
+
+// errInterrupted is the error of an import that was stopped by its user.
+var errInterrupted = errors.New("interrupted: what was sent is stored; the same command goes on where it was")
+
+// check says which flags cannot be meant, types being those of the events.
+func (f replayFlags) check(c *cobra.Command, types *event.Types) error {
+	toServer := c.Flags().Changed("to")
+	if toServer && c.Flags().Changed("data") {
+		return errors.New("--data and --to: want one of them, the directory or the server to import into")
+	}
+	if f.defaultType != "" && !types.Has(f.defaultType) {
+		return fmt.Errorf("--default-type %q: want one of %s", f.defaultType, strings.Join(types.Names(), ", "))
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.types)) {
+		if !types.Has(f.types[name]) {
+			return fmt.Errorf("--type-names %s=%s: want %s= and one of %s", name, f.types[name], name, strings.Join(types.Names(), ", "))
+		}
+	}
+	return errors.Join(checkSpeed(f.speed), checkKey(f.key, toServer))
+}
+
+// checkSpeed says what is wrong with a --speed.
+func checkSpeed(speed float64) error {
+	if speed < 0 || math.IsNaN(speed) {
+		return fmt.Errorf("--speed %v: want 0 or more", speed)
+	}
+	return nil
+}
+
+// checkKey says that a --key is for a server, where none is sent to.
+func checkKey(key string, toServer bool) error {
+	if key != "" && !toServer {
+		return errors.New("--key: only with --to and the address of a server; a data directory needs none")
+	}
+	return nil
+}
+
+// openImporter opens what the flags say to import into.
+func openImporter(c *cobra.Command, cfg config, f replayFlags) (importer, error) {
+	if c.Flags().Changed("to") {
+		return newRemote(f.to, f.key, c.ErrOrStderr())
+	}
+	logger, err := newLogger(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkData(cfg.Data); err != nil {
+		return nil, err
+	}
+	n, err := openNode(c.Context(), cfg, logger)
+	if errors.Is(err, eventlog.ErrInUse) {
+		err = fmt.Errorf("%w; to import into the running server use --to", err)
+	}
+	return &local{node: n}, err
 }
 
 // importPublishInterval is how long answers may wait while nobody reads them.
@@ -186,8 +244,10 @@ func (r *replay) read(ctx context.Context, reader source.Reader, pacer *source.P
 			r.result.Skipped += row
 		}
 	}
-	batches := source.NewBatcher(reader, source.BatchOptions{Count: replayBatch, Bytes: replayBatchBytes, Pacer: pacer, Bad: func(_ uint64, bad *source.Bad) error {
-		r.result.Rejected++
+	batches := source.NewBatcher(reader, source.BatchOptions{Count: replayBatch, Bytes: replayBatchBytes, Pacer: pacer, Bad: func(row uint64, bad *source.Bad) error {
+		if r.result.Rejected++; r.result.Rejected == 1 {
+			r.result.firstBad = badText(row, bad.Err)
+		}
 		return r.into.reject(ctx, bad)
 	}})
 	for {
@@ -211,22 +271,64 @@ func (r *replay) read(ctx context.Context, reader source.Reader, pacer *source.P
 }
 
 func (r *replay) report(w io.Writer) error {
-	res := r.result
 	if r.flags.json {
-		return printJSON(w, res)
+		return printJSON(w, r.result)
 	}
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "%d events and %d catalogue entries in %.1f s (%.0f events/s)", res.Events, res.Changes, res.ElapsedS, res.EventsPerS)
-	for _, note := range []struct {
-		n    int
-		text string
-	}{
-		{res.Duplicates, "repeats ignored"}, {res.Rejected, "rejected, see GET /v1/deadletters"}, {int(res.Skipped), "rows imported before"},
-	} {
-		if note.n > 0 {
-			fmt.Fprintf(&b, ", %d %s", note.n, note.text)
+	_, err := fmt.Fprintln(w, r.result.text())
+	return err
+}
+
+// nothing is the error of an import of which every row was refused.
+func (r *replay) nothing() error {
+	res := r.result
+	if res.Rejected == 0 || res.Events+res.Changes+res.Duplicates > 0 || res.Skipped > 0 {
+		return nil
+	}
+	text := "nothing was imported: no row could be read"
+	if res.firstBad != "" {
+		text += "; the first is " + res.firstBad
+	}
+	return errors.New(text)
+}
+
+// badText is what is wrong with a row.
+func badText(row uint64, bad *event.FieldError) string {
+	text := fmt.Sprintf("row %d: ", row)
+	if bad.Field != "" {
+		text += bad.Field + ": "
+	}
+	return text + "expected " + bad.Expected + ", got " + bad.Got
+}
+
+// text is the result as people are told of it.
+func (res replayResult) text() string {
+	switch nothing := res.Events+res.Changes+res.Duplicates+res.Rejected == 0; {
+	case nothing && res.Skipped > 0:
+		return "nothing new: an earlier import had read " + counted(int(res.Skipped), "row", "rows") + ", which is all there are"
+	case nothing:
+		return "nothing to import: there are no rows"
+	}
+	text := fmt.Sprintf("%s and %s in %.1f s (%.0f events/s)", counted(res.Events, "event", "events"),
+		counted(res.Changes, "catalogue entry", "catalogue entries"), res.ElapsedS, res.EventsPerS)
+	if res.Duplicates > 0 {
+		text += ", " + counted(res.Duplicates, "repeat", "repeats") + " ignored"
+	}
+	if res.Rejected > 0 {
+		text += ", " + counted(res.Rejected, "row", "rows") + " rejected, see GET /v1/deadletters"
+		if res.firstBad != "" {
+			text += " (the first: " + res.firstBad + ")"
 		}
 	}
-	_, err := fmt.Fprintln(w, strings.TrimSpace(b.String()))
-	return err
+	if res.Skipped > 0 {
+		text += ", after " + counted(int(res.Skipped), "row", "rows") + " that an earlier import had read"
+	}
+	return text
+}
+
+// counted is a number with its noun.
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
 }

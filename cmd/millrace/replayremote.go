@@ -34,17 +34,27 @@ const (
 type remote struct {
 	base     string
 	key      string
+	notices  io.Writer // where it says that it waits for the server
+	waits    bool      // since the last answer
 	client   *http.Client
 	at       map[string]uint64 // position of the last batch, by source
 	repeats  int
 	rejected int
 }
 
-func newRemote(base, key string) *remote {
-	if !strings.Contains(base, "://") {
-		base = "http://" + base
+func newRemote(base, key string, notices io.Writer) (*remote, error) {
+	address := base
+	if !strings.Contains(address, "://") {
+		address = "http://" + address
 	}
-	return &remote{base: strings.TrimRight(base, "/"), key: key, at: map[string]uint64{}, client: &http.Client{Timeout: remoteTimeout}}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" {
+		return nil, fmt.Errorf("--to %q: want the address of a server, such as http://127.0.0.1:8080", base)
+	}
+	return &remote{
+		base: strings.TrimRight(address, "/"), key: key, notices: notices,
+		at: map[string]uint64{}, client: &http.Client{Timeout: remoteTimeout},
+	}, nil
 }
 
 func (r *remote) position(ctx context.Context, name string) (uint64, error) {
@@ -170,7 +180,12 @@ func (r *remote) do(ctx context.Context, method, path string, body []byte, answe
 		status, err := r.once(ctx, method, path, body, answer)
 		again := status == 0 || status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
 		if err == nil || !again || try == remoteRetries {
+			r.waits = r.waits && err != nil
 			return status, err
+		}
+		if !r.waits && ctx.Err() == nil {
+			r.waits = true
+			fmt.Fprintf(r.notices, "%v; trying again for a minute\n", err)
 		}
 		if err := source.Sleep(ctx, time.Duration(min(try+1, 10))*100*time.Millisecond); err != nil {
 			return status, err
@@ -189,7 +204,11 @@ func (r *remote) once(ctx context.Context, method, path string, body []byte, ans
 	}
 	response, err := r.client.Do(request)
 	if err != nil {
-		return 0, err
+		var failed *url.Error
+		if errors.As(err, &failed) && ctx.Err() == nil {
+			err = failed.Err
+		}
+		return 0, fmt.Errorf("no answer from %s: %w", r.base, err)
 	}
 	defer response.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(response.Body, 32<<20))
@@ -197,10 +216,27 @@ func (r *remote) once(ctx context.Context, method, path string, body []byte, ans
 		return 0, err
 	}
 	if response.StatusCode/100 != 2 {
-		return response.StatusCode, fmt.Errorf("%s %s: %w: %s: %.300s", method, path, errServer, response.Status, b)
+		route, _, _ := strings.Cut(path, "?")
+		err := fmt.Errorf("%s %s: %w: %s: %s", method, route, errServer, response.Status, reason(b))
+		if response.StatusCode == http.StatusUnauthorized {
+			err = fmt.Errorf("%w; give the key with --key", err)
+		}
+		return response.StatusCode, err
 	}
 	if answer == nil {
 		return response.StatusCode, nil
 	}
 	return response.StatusCode, json.Unmarshal(b, answer)
+}
+
+// reason is why the server refused a request: what the problem in its answer
+// says, or the answer itself if it is no problem.
+func reason(answer []byte) string {
+	var problem struct {
+		Detail string `json:"detail"`
+	}
+	if json.Unmarshal(answer, &problem) == nil && problem.Detail != "" {
+		return problem.Detail
+	}
+	return fmt.Sprintf("%.300s", bytes.TrimSpace(answer))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +21,7 @@ func newServe() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the whole system: event log, operators, HTTP API, dashboard",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(path)
 			if err != nil {
@@ -55,7 +56,7 @@ func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(
 	if err != nil {
 		return err
 	}
-	if err := guard.CheckListen(cfg.Listen, keys); err != nil { // before anything is opened
+	if err := errors.Join(guard.CheckListen(cfg.Listen, keys), checkData(cfg.Data)); err != nil { // before anything is opened
 		return err
 	}
 	n, err := openNode(ctx, cfg, logger)
@@ -86,6 +87,18 @@ func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(
 		logger.Info("stopping")
 		return shutdown(server, done)
 	}
+}
+
+// checkData says what is wrong with the name of a data directory, which need
+// not be there yet.
+func checkData(dir string) error {
+	if dir == "" {
+		return errors.New("--data: want a directory")
+	}
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return fmt.Errorf("--data %s: want a directory, and that is a file", dir)
+	}
+	return nil
 }
 
 func shutdown(server *serve.Server, done <-chan error) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,7 @@ import (
 	"millrace/catalog/sqlite"
 	"millrace/engine/embedded"
 	"millrace/eventlog"
+	"millrace/operator"
 	statememory "millrace/state/memory"
 	"millrace/state/pebble"
 	viewmemory "millrace/view/memory"
@@ -41,8 +43,11 @@ blocks after it), replays the whole log into a fresh engine with another number
 of shards, and compares every state of every operator, every answer of every
 view and the catalogue. It exits 0 only if all are equal. The server must be
 stopped.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if shards < 1 || shards > operator.KeyGroups {
+				return fmt.Errorf("--shards %d: want 1 to %d", shards, operator.KeyGroups)
+			}
 			result, err := verify(c.Context(), data, shards)
 			if err != nil {
 				return err
@@ -77,9 +82,27 @@ func (r verifyResult) print(c *cobra.Command) error {
 	return err
 }
 
+// openStored opens the log of a data directory that should be there.
+func openStored(data string) (*eventlog.Log, error) {
+	if err := checkData(data); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(data); err != nil {
+		return nil, fmt.Errorf("--data %s: no such directory; give the one of millrace serve or millrace replay", data)
+	}
+	log, err := eventlog.Open(filepath.Join(data, logFolder), eventlog.Options{ReadOnly: true})
+	switch {
+	case errors.Is(err, eventlog.ErrNotFound):
+		return nil, fmt.Errorf("--data %s: holds no event log; give the directory of millrace serve or millrace replay", data)
+	case errors.Is(err, eventlog.ErrInUse):
+		return nil, fmt.Errorf("%w; stop the server first", err)
+	}
+	return log, err
+}
+
 // verify compares what a data directory recovers to with a clean replay.
 func verify(ctx context.Context, data string, shards int) (result verifyResult, err error) {
-	log, err := eventlog.Open(filepath.Join(data, logFolder), eventlog.Options{ReadOnly: true})
+	log, err := openStored(data)
 	if err != nil {
 		return result, err
 	}

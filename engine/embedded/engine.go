@@ -20,10 +20,10 @@ import (
 // Errors of the engine.
 var (
 	// ErrClosed is the error of waiting on an engine that has been closed.
-	ErrClosed = errors.New("embedded: engine is closed")
+	ErrClosed = errors.New("the engine is closed")
 	// ErrFailed is the error of waiting on an engine that has stopped because
 	// of an earlier error, which is wrapped with it.
-	ErrFailed = errors.New("embedded: engine has stopped")
+	ErrFailed = errors.New("the engine has stopped")
 )
 
 // Program is what the engine runs: built from a configuration, so that a

@@ -12,7 +12,7 @@ import (
 
 // ErrCorrupt is the error of a Reader that ran out of bytes or met a length
 // that cannot be.
-var ErrCorrupt = errors.New("wire: corrupt or truncated record")
+var ErrCorrupt = errors.New("corrupt or truncated record")
 
 // AppendUvarint appends v as an unsigned varint.
 func AppendUvarint(dst []byte, v uint64) []byte { return binary.AppendUvarint(dst, v) }

@@ -19,7 +19,7 @@ const MinKeyBytes = 8
 
 // ErrKey is the error of a key that can not be used: one that is shorter than
 // MinKeyBytes, or that a header can not carry.
-var ErrKey = errors.New("guard: unusable API key")
+var ErrKey = errors.New("unusable API key")
 
 // Keys are the keys of which a request must carry one. Only their hashes are
 // kept. The zero value asks for none.

@@ -12,9 +12,9 @@ import (
 var (
 	// ErrNeedsKey is the error of an address that others can reach, without a
 	// key that would keep them out.
-	ErrNeedsKey = errors.New("guard: an API key is needed to listen on this address")
+	ErrNeedsKey = errors.New("an API key is needed to listen on this address")
 	// ErrAddress is the error of an address that is not HOST:PORT.
-	ErrAddress = errors.New("guard: invalid address to listen on")
+	ErrAddress = errors.New("invalid address to listen on")
 )
 
 // CheckListen says whether a server may listen on the address, HOST:PORT: on
@@ -22,14 +22,17 @@ var (
 // keys. It looks no name up but localhost, so it refuses other names without
 // keys.
 func CheckListen(address string, keys Keys) error {
-	host, _, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %q: expected HOST:PORT such as 127.0.0.1:8080", ErrAddress, address)
 	}
 	if keys.Set() || isLoopback(host) {
 		return nil
 	}
-	return fmt.Errorf("%w: %s can be reached from other machines; configure an API key, or listen on 127.0.0.1", ErrNeedsKey, address)
+	return fmt.Errorf("%w: %s can be reached from other machines; configure one (keys, MILLRACE_KEYS), or listen on 127.0.0.1", ErrNeedsKey, address)
 }
 
 // isLoopback says whether a host, without a port, is this machine for sure.

@@ -108,6 +108,26 @@ func (c columns) mapped(header [][]byte, opt Options) error {
 	return nil
 }
 
+// missing is the error of a header that makes neither events nor a catalogue.
+func (c columns) missing(header []byte) error {
+	var missing []string
+	for _, field := range []string{"user", "item", "time"} {
+		if c.at(field) < 0 {
+			missing = append(missing, field)
+		}
+	}
+	if len(missing) == 2 && c.at("item") >= 0 {
+		return fmt.Errorf("%w: the first line, %s, has an item, but neither title nor categories for a catalogue, nor user and time for "+
+			"events; say which they are with --map user=COLUMN,time=COLUMN", ErrColumns, got(header))
+	}
+	if len(missing) < 3 {
+		return fmt.Errorf("%w: the first line, %s, has no column that is known as %s of events; say which it is with --map %s=COLUMN",
+			ErrColumns, got(header), strings.Join(missing, " or "), strings.Join(missing, "=COLUMN,"))
+	}
+	return fmt.Errorf("%w: the first line, %s, names none that is known: expected user, item and time for events, item and title or "+
+		"categories for a catalogue, or others with --map user=COLUMN,item=COLUMN,time=COLUMN", ErrColumns, got(header))
+}
+
 // isRating tells whether a column of values holds ratings, by its name.
 func isRating(column []byte) bool {
 	name := plain(column)

@@ -97,6 +97,9 @@ func (r *reader) openCSV(texts lines) error {
 		return err
 	}
 	split := row{separator: separator(header)}
+	if !isText(header) {
+		return errNoText
+	}
 	if fault != nil || !split.split(header) {
 		return fmt.Errorf("%w: the header %q cannot be read", ErrColumns, got(header))
 	}
@@ -122,8 +125,7 @@ func (r *reader) openCSV(texts lines) error {
 	case has("user") && !has("item") && (has("age") || has("gender") || has("labels") || has("occupation")):
 		r.content, r.decoder = users, &csvUsers{table}
 	default:
-		return fmt.Errorf("%w: %s: expected a user, an item and a time for events, an item and a title or categories "+
-			"for a catalogue; name them with a mapping such as user=visitor,item=product,time=when", ErrColumns, got(header))
+		return found.missing(header)
 	}
 	r.describe(found.layout(names, r.content, r.opt))
 	return nil

@@ -97,7 +97,7 @@ func TestDamagedFiles(t *testing.T) {
 		whole := compressed(t, how, rows)
 		path := writeTemp(t, "ratings.dat", whole[:len(whole)-3])
 		records := showAll(t, openOne(t, path, Options{}))
-		if last := records[len(records)-1]; !strings.HasPrefix(last, "error: reading "+path+" after row ") {
+		if last := records[len(records)-1]; !strings.HasPrefix(last, "error: reading "+path+" after row ") || !strings.Contains(last, "the "+how+" data is damaged or cut off") {
 			t.Errorf("%s cut off: the last of %d records is %s", how, len(records), last)
 		}
 		if readers, err := Open(writeTemp(t, "ratings.dat", whole[:5]), Options{}); err == nil {

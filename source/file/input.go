@@ -111,19 +111,34 @@ func (in *input) decompress(raw *bufio.Reader) (io.Reader, error) {
 			err = io.ErrUnexpectedEOF // the end of a header is not that of a file
 		}
 		if err != nil {
-			return nil, fmt.Errorf("reading gzip: %w", err)
+			return nil, fmt.Errorf("the gzip data is damaged or cut off: %w", err)
 		}
 		in.closers = append(in.closers, z.Close)
-		return z, nil
+		return decompressed{z, "gzip"}, nil
 	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		z, err := zstd.NewReader(raw, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
 		if err != nil {
 			return nil, fmt.Errorf("reading zstd: %w", err)
 		}
 		in.closers = append(in.closers, func() error { z.Close(); return nil })
-		return z, nil
+		return decompressed{z, "zstd"}, nil
 	}
 	return raw, nil
+}
+
+// decompressed names the compression in the errors of what it reads.
+type decompressed struct {
+	r    io.Reader
+	name string
+}
+
+// Read reads what was decompressed.
+func (c decompressed) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("the %s data is damaged or cut off: %w", c.name, err)
+	}
+	return n, err
 }
 
 func (in *input) close() error {

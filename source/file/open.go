@@ -86,7 +86,7 @@ func Open(path string, opt Options) ([]source.Reader, error) {
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("opening an import: %w", err)
+		return nil, fmt.Errorf("nothing to import: %w", err)
 	}
 	found := []candidate{{path, kindOf(path)}}
 	if info.IsDir() {
@@ -100,6 +100,9 @@ func Open(path string, opt Options) ([]source.Reader, error) {
 	for _, c := range found {
 		r, err := check(c, opt)
 		if err != nil {
+			if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
+				return nil, err // it names the file
+			}
 			return nil, fmt.Errorf("%s: %w", c.path, err)
 		}
 		readers = append(readers, r)
@@ -126,7 +129,8 @@ func check(c candidate, opt Options) (*reader, error) {
 		return r, nil // a pipe can be read once
 	}
 	if err := r.open(); err != nil && !errors.Is(err, io.EOF) {
-		return nil, errors.Join(err, r.release())
+		_ = r.release() // of what cannot be read, which err says
+		return nil, err
 	}
 	return r, r.reset()
 }

@@ -142,6 +142,9 @@ func (r *reader) sniff() (kind, error) {
 	if err != nil {
 		return eventsJSON, ignoreEOF(err) // nothing in it
 	}
+	if !isText(line) {
+		return unknown, errNoText
+	}
 	line = bytes.TrimSpace(line)
 	switch {
 	case len(line) == 0 || line[0] == '{' || line[0] == '[':
@@ -152,6 +155,14 @@ func (r *reader) sniff() (kind, error) {
 		return csvFile, nil
 	}
 	return unknown, fmt.Errorf("%w: it begins with %q, expected JSON or names of columns", ErrFormat, got(line))
+}
+
+var errNoText = fmt.Errorf("%w: it is neither text nor compressed with gzip or zstd", ErrFormat)
+
+// isText tells whether a line can be meant to be read: it has no control
+// characters but tabs.
+func isText(line []byte) bool {
+	return !bytes.ContainsFunc(line, func(c rune) bool { return c < ' ' && c != '\t' && c != '\r' })
 }
 
 func ignoreEOF(err error) error {

@@ -21,7 +21,7 @@ import (
 )
 
 // ErrConfig is wrapped by New when a configuration cannot be generated from.
-var ErrConfig = errors.New("generate: bad configuration")
+var ErrConfig = errors.New("no traffic can be generated")
 
 // MaxDisorder is the bound that Config.Disorder has to stay under: the
 // out-of-orderness that stream jobs allow for by default.
