@@ -60,7 +60,7 @@ func appendString(dst []byte, s string) []byte {
 // ItemJSON is an item as the API writes it. ParseItem reads it back.
 type ItemJSON struct {
 	ItemID     string          `json:"item_id"`
-	Title      string          `json:"title"`
+	Title      string          `json:"title,omitempty"` // absent where there is none
 	Categories []string        `json:"categories"`
 	Tags       []string        `json:"tags"`
 	Hidden     bool            `json:"hidden"`

@@ -33,7 +33,7 @@ type TrendingOutput struct {
 // HotItem is an item that is popular.
 type HotItem struct {
 	ItemID string  `json:"item_id"`
-	Title  string  `json:"title"`
+	Title  string  `json:"title,omitempty" doc:"Absent where the catalogue has none."`
 	Heat   float64 `json:"heat" doc:"The sum of the weights of the item's events, each halved with every half-life that has passed since, as of as_of."`
 }
 
@@ -140,7 +140,7 @@ type NeighborsOutput struct {
 // Neighbor is an item that goes with another.
 type Neighbor struct {
 	ItemID string  `json:"item_id"`
-	Title  string  `json:"title"`
+	Title  string  `json:"title,omitempty" doc:"Absent where the catalogue has none."`
 	Score  float64 `json:"score" doc:"Comparable within one list only."`
 }
 

@@ -59,7 +59,7 @@ type Patterns struct {
 // RecentItem is something that a user did with an item.
 type RecentItem struct {
 	ItemID    string   `json:"item_id"`
-	Title     string   `json:"title"`
+	Title     string   `json:"title,omitempty" doc:"Absent where the catalogue has none."`
 	EventType string   `json:"event_type"`
 	Value     *float64 `json:"value,omitempty"`
 	Time      string   `json:"time" format:"date-time"`

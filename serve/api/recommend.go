@@ -42,7 +42,7 @@ type UserRecommendationsInput struct {
 // Recommended is one recommendation as it is written.
 type Recommended struct {
 	ItemID  string             `json:"item_id"`
-	Title   string             `json:"title"`
+	Title   string             `json:"title,omitempty" doc:"Absent where the catalogue has none."`
 	Score   float64            `json:"score" doc:"Comparable within one list only."`
 	Reason  string             `json:"reason" doc:"Why, in words."`
 	Source  string             `json:"source" doc:"The source that contributed most."`

@@ -37,6 +37,7 @@ func TestBrowser(t *testing.T) {
 		{"looks", testLooks},
 		{"a shopper in the address", testAddress},
 		{"titles stay text", testMarkup},
+		{"an item without a title goes by its id", testUntitled},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := openPage(t, browser, s, s.url())
@@ -346,6 +347,16 @@ func testMarkup(p *page, s *shop, _ string) {
 	if eval[bool](p, `"hacked" in window || document.querySelectorAll("main img, dialog img, main b, main i, main u, dialog i").length > 0`) {
 		p.t.Error("a title became markup")
 	}
+}
+
+func testUntitled(p *page, s *shop, _ string) {
+	s.send("POST", "/v1/events?wait=applied", `{"user_id":"plain","item_id":"sku-17","event_type":"like","timestamp":"2024-01-05T09:40:00Z"}`)
+	p.choose("plain")
+	if got := p.text("#recent .title"); got != "sku-17" {
+		p.t.Errorf("recent item %q, want its id", got)
+	}
+	p.click("#recent .title")
+	p.wait(`document.querySelector("#item-title").textContent === "sku-17"`)
 }
 
 func testKeyboard(p *page, _ *shop, user string) {
