@@ -75,15 +75,38 @@ func (g *gathering) reason(c *candidate, lead source) string {
 	case fromCohort:
 		return "popular with people like you"
 	case fromNew:
-		if c.category != "" {
-			return "new in " + c.category
-		}
-		return "new"
+		return newness(c.category, g.streamTime, c.info.Created)
 	}
 	if g.request.Category != "" {
 		return "trending in " + g.request.Category
 	}
 	return "trending now"
+}
+
+// newDays is for how many days an item is called new. An older one may still be
+// among the newest that there are.
+const newDays = 30
+
+// newness says how new an item is, "new in Camping: first seen today", on the
+// day of the stream time (UTC). category is "" for the whole catalogue.
+func newness(category string, now, created event.Time) string {
+	if category != "" {
+		category = " in " + category
+	}
+	days := (event.WindowStart(now, event.Day) - event.WindowStart(created, event.Day)) / event.Day
+	switch {
+	case created == 0: // nobody knows, and nobody has met it for long
+		return "little known" + category + " so far"
+	case now == event.MinTime: // the stream has not begun
+		return "among the newest" + category
+	case days <= 0:
+		return "new" + category + ": first seen today"
+	case days == 1:
+		return "new" + category + ": first seen yesterday"
+	case days <= newDays:
+		return fmt.Sprintf("new%s: first seen %d days ago", category, days)
+	}
+	return "among the newest" + category
 }
 
 func (g *gathering) title(item string) string {

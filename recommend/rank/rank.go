@@ -13,7 +13,7 @@ import (
 )
 
 // ErrUnknownRecipe is the error of a request for a recipe that does not exist.
-var ErrUnknownRecipe = errors.New("rank: unknown recipe")
+var ErrUnknownRecipe = errors.New("unknown recipe")
 
 // DefaultRecipe is the name of the recipe that a request gets which names none.
 const DefaultRecipe = "default"

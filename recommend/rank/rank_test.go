@@ -200,6 +200,47 @@ func TestNewItemsAreExplored(t *testing.T) {
 	}
 }
 
+// The reason says how new an item is, by the stream time's day, so that a replay
+// gives the same one.
+func TestReasonOfNewItems(t *testing.T) {
+	const noon = 1_767_268_800_000 // 2026-01-01T12:00:00Z
+	for _, c := range []struct {
+		created    event.Time
+		categories []string
+		want       string
+	}{
+		{noon, nil, "new: first seen today"},
+		{noon - 12*event.Hour, nil, "new: first seen today"},
+		{noon + event.Hour, nil, "new: first seen today"},
+		{noon - 12*event.Hour - 1, nil, "new: first seen yesterday"},
+		{noon - 3*event.Day, nil, "new: first seen 3 days ago"},
+		{noon - 30*event.Day, nil, "new: first seen 30 days ago"},
+		{noon - 31*event.Day, nil, "among the newest"},
+		{0, nil, "little known so far"},
+		{noon - event.Day, []string{"camping"}, "new in camping: first seen yesterday"},
+		{noon - 400*event.Day, []string{"camping"}, "among the newest in camping"},
+		{0, []string{"camping"}, "little known in camping so far"},
+	} {
+		s := newShop(t)
+		s.now = noon
+		s.index.Apply(event.Change{Kind: event.PutItem, Item: &event.Item{ID: "tent", Categories: c.categories, Created: c.created}})
+		q := rank.Request{User: "ann"}
+		if c.categories != nil {
+			q.Category = c.categories[0]
+		}
+		list := s.ask(q)
+		if len(list) != 1 || list[0].Source != "new" || list[0].Reason != c.want || list[0].Time != c.created {
+			t.Errorf("an item of %v with %q: %+v, want the reason %q", c.created, c.categories, list, c.want)
+		}
+	}
+	s := newShop(t)
+	s.item("tent", "")
+	s.now = event.MinTime
+	if list := s.ask(rank.Request{User: "ann"}); len(list) != 1 || list[0].Reason != "among the newest" {
+		t.Errorf("before the first event: %+v", list)
+	}
+}
+
 func TestPagesFollowEachOther(t *testing.T) {
 	s := movies(t)
 	for i := range 30 {

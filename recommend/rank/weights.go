@@ -37,7 +37,7 @@ type Weights struct {
 }
 
 // ErrWeights is the error of weights that can not be.
-var ErrWeights = errors.New("rank: invalid weights")
+var ErrWeights = errors.New("invalid weights")
 
 // Validate returns an ErrWeights unless all weights are 0 to 100, at least one
 // of them is more than 0, and the exploration is 0 to 1.
