@@ -50,13 +50,16 @@ type feature struct {
 }
 
 // MarshalJSON writes the view for people: interests and features as objects
-// by category, top interests as a list.
+// by category, without the features of categories that have none, top interests
+// as a list.
 func (v *View) MarshalJSON() ([]byte, error) {
 	interests := make(map[string]float64, len(v.Interests))
 	features := make(map[string]feature, len(v.Interests))
 	for _, x := range v.Interests {
 		interests[x.Category] = x.Score
-		features[x.Category] = feature{x.Views, x.Purchases}
+		if x.Views != 0 || x.Purchases != 0 {
+			features[x.Category] = feature{x.Views, x.Purchases}
+		}
 	}
 	top := make([]scored, 0, len(v.Top))
 	for _, x := range v.Top {

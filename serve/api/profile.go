@@ -21,7 +21,7 @@ type Profile struct {
 	AsOf             *string            `json:"as_of" format:"date-time" doc:"Stream time of the state that was read; null before the first event."`
 	Interests        map[string]float64 `json:"interests" doc:"By category: the moving average of the weights of the user's events."`
 	TopInterests     []Interest         `json:"top_interests" doc:"The strongest, by score."`
-	Features         map[string]Feature `json:"features" doc:"What the user did, by category."`
+	Features         map[string]Feature `json:"features" doc:"Views and purchases, by category; categories with neither are left out."`
 	BehaviorPatterns Patterns           `json:"behavior_patterns" doc:"What the user does when."`
 	RecentItems      []RecentItem       `json:"recent_items" doc:"Newest first."`
 	BrowseCount      int64              `json:"browse_count" doc:"Events other than impressions."`
@@ -120,7 +120,9 @@ func emptyProfile(user string, asOf *string) Profile {
 func (p *Profile) addTaste(v *profile.View) {
 	for _, x := range v.Interests {
 		p.Interests[x.Category] = x.Score
-		p.Features[x.Category] = Feature{x.Views, x.Purchases}
+		if x.Views != 0 || x.Purchases != 0 {
+			p.Features[x.Category] = Feature{x.Views, x.Purchases}
+		}
 	}
 	for _, x := range v.Top {
 		p.TopInterests = append(p.TopInterests, Interest{x.Category, x.Score})
