@@ -130,6 +130,10 @@ func (s *Server) Observe(events int, apply, latency time.Duration) {
 	s.options.Parts.Meter.Block(events, apply, latency)
 }
 
+// ForgetRecent begins the rates and latencies of the last minute anew: what came
+// before was no traffic, but the import of a past.
+func (s *Server) ForgetRecent() { s.options.Parts.Meter.ForgetRecent() }
+
 // isHealth says whether a request is the one that needs no key.
 func isHealth(r *http.Request) bool {
 	return r.URL.Path == "/v1/health" && (r.Method == http.MethodGet || r.Method == http.MethodHead)

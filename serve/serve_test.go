@@ -269,16 +269,25 @@ func TestObserve(t *testing.T) {
 	s := running(t, Options{Parts: parts})
 	s.Observe(600, time.Millisecond, 5*time.Millisecond)
 	seconds.Store(1)
+	stats := statsOf(t, s)
+	if stats.Events.PerSecond1 != 600 || stats.Events.PerSecond60 != 600 || stats.Latency.P99 < 4.9 || stats.Latency.P99 > 5.1 || stats.UptimeS != 1 {
+		t.Errorf("%+v", stats)
+	}
+	s.ForgetRecent()
+	if stats := statsOf(t, s); stats.Events.PerSecond60 != 0 || stats.Latency.Max != 0 || stats.UptimeS != 1 {
+		t.Errorf("after forgetting: %+v", stats)
+	}
+}
+
+func statsOf(t *testing.T, s *Server) (stats api.Stats) {
+	t.Helper()
 	r, err := http.Get("http://" + s.Addr() + "/v1/stats")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Body.Close()
-	var stats api.Stats
 	if err := json.NewDecoder(r.Body).Decode(&stats); err != nil {
 		t.Fatal(err)
 	}
-	if stats.Events.PerSecond1 != 600 || stats.Events.PerSecond60 != 10 || stats.Latency.P99 < 4.9 || stats.Latency.P99 > 5.1 || stats.UptimeS != 1 {
-		t.Errorf("%+v", stats)
-	}
+	return stats
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"millrace/event"
+	"millrace/serve"
 	"millrace/source"
 	"millrace/source/generate"
 )
@@ -59,21 +60,23 @@ func newDemo() *cobra.Command {
 			ctx, stop := context.WithCancelCause(c.Context())
 			defer stop(nil)
 			sent := make(chan error, 1)
-			err = runServer(ctx, cfg, logger, func(address string) error {
-				into, err := newRemote("http://"+address, "", io.Discard)
+			err = runServer(ctx, cfg, logger, func(s *serve.Server) error {
+				into, err := newRemote("http://"+s.Addr(), "", io.Discard)
 				if err != nil {
 					return err
 				}
+				into.applied = true
 				traffic, err := startTraffic(ctx, into)
 				if err != nil {
 					return err
 				}
+				s.ForgetRecent() // of the past
 				go func() {
 					err := traffic.run(ctx)
 					sent <- errors.Join(err, into.close())
 					stop(err)
 				}()
-				return greet(c.OutOrStdout(), address, traffic.user)
+				return greet(c.OutOrStdout(), s.Addr(), traffic.user)
 			})
 			if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 				err = errors.Join(err, cause)
@@ -124,7 +127,15 @@ func startTraffic(ctx context.Context, into *remote) (*traffic, error) {
 	if err := into.put(ctx, "", batch); err != nil {
 		return nil, fmt.Errorf("send the demo's catalogue: %w", err)
 	}
-	return t, t.send(ctx, now)
+	for {
+		began := time.Now()
+		if err := t.send(ctx, began); err != nil {
+			return nil, err
+		}
+		if time.Since(began) < demoStep { // else more has become due meanwhile
+			return t, nil
+		}
+	}
 }
 
 // send delivers everything that is due by now, in the order in which it came.

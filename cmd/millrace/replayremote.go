@@ -36,6 +36,7 @@ type remote struct {
 	key      string
 	notices  io.Writer // where it says that it waits for the server
 	waits    bool      // since the last answer
+	applied  bool      // what has no position is sent until it is visible
 	client   *http.Client
 	at       map[string]uint64 // position of the last batch, by source
 	repeats  int
@@ -81,6 +82,8 @@ func (r *remote) put(ctx context.Context, name string, b source.Batch) error {
 	if name != "" {
 		path += "?source=" + url.QueryEscape(name) + "&position=" + strconv.FormatUint(b.Row, 10) +
 			"&after=" + strconv.FormatUint(r.at[name], 10)
+	} else if r.applied {
+		path += "?wait=applied"
 	}
 	if err := r.post(ctx, path, body); err != nil {
 		return err

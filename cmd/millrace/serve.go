@@ -37,8 +37,8 @@ func newServe() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runServer(c.Context(), cfg, logger, func(address string) error {
-				logger.Info("ready", "address", "http://"+address, "data", cfg.Data)
+			return runServer(c.Context(), cfg, logger, func(s *serve.Server) error {
+				logger.Info("ready", "address", "http://"+s.Addr(), "data", cfg.Data)
 				return nil
 			})
 		},
@@ -51,7 +51,7 @@ func newServe() *cobra.Command {
 }
 
 // runServer serves until ctx ends; ready is called once requests are answered.
-func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(address string) error) (err error) {
+func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(*serve.Server) error) (err error) {
 	keys, err := guard.NewKeys(cfg.Keys)
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(
 	}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve() }()
-	if err := ready(server.Addr()); err != nil {
+	if err := ready(server); err != nil {
 		return errors.Join(err, shutdown(server, done))
 	}
 	select {

@@ -73,8 +73,8 @@ type Stats struct {
 type EventStats struct {
 	Total       uint64  `json:"total" doc:"Since the log began."`
 	PerSecond1  float64 `json:"per_second_1s" doc:"A second, in the last whole second."`
-	PerSecond10 float64 `json:"per_second_10s" doc:"A second, over the last 10 s."`
-	PerSecond60 float64 `json:"per_second_60s" doc:"A second, over the last minute."`
+	PerSecond10 float64 `json:"per_second_10s" doc:"A second, over the last 10 s, or since the start if that is later."`
+	PerSecond60 float64 `json:"per_second_60s" doc:"A second, over the last minute, or since the start if that is later."`
 }
 
 // LatencyStats is the time from a block's append to its visibility, of the

@@ -91,6 +91,7 @@ func testLive(p *page, s *shop, _ string) {
 	s.send("POST", "/v1/events?wait=applied", body.String())
 	p.wait(fmt.Sprintf(`Number(document.querySelector("#events").textContent.replaceAll(",", "")) >= %v`, before+500))
 	p.wait(`document.querySelector("#p99").textContent !== "–"`)
+	p.waitText("#rate-recent", " a second over the last 10 s")
 	for _, id := range []string{"#stream-time", "#lag", "#blocks", "#queue", "#memory", "#uptime", "#version"} {
 		if text := p.text(id); text == "" || text == "–" {
 			p.t.Errorf("%s is not shown", id)

@@ -58,7 +58,7 @@ func New(registry *prometheus.Registry, now func() time.Time) *Meter {
 			Name: "millrace_block_apply_seconds", Help: "Time from the start of a block's processing to its visibility.", Buckets: blockBounds,
 		}),
 	}
-	m.recent.init()
+	m.recent.restart(m.began)
 	registry.MustRegister(m.requests, m.duration, m.events, m.rejected, m.records, m.latency, m.apply,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, outcome := range []string{outcomeAccepted, outcomeDuplicate} {
@@ -118,3 +118,6 @@ func (m *Meter) Uptime() time.Duration { return m.now().Sub(m.began) }
 
 // Recent is the figures of the last minute.
 func (m *Meter) Recent() Recent { return m.recent.read(m.now()) }
+
+// ForgetRecent begins the figures of the last minute anew.
+func (m *Meter) ForgetRecent() { m.recent.restart(m.now()) }

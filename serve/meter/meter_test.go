@@ -12,34 +12,74 @@ import (
 // The rates are those of a plain list of what happened.
 func TestRates(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		now := time.Unix(1_700_000_000, 0)
+		now := time.UnixMilli(1_700_000_000_000 + rapid.Int64Range(0, 999).Draw(t, "began"))
 		m := New(prometheus.NewRegistry(), func() time.Time { return now })
+		began := now
 		type block struct {
-			second int64
+			at     time.Time
 			events int
 		}
 		var all []block
 		for range rapid.IntRange(0, 60).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 20_000).Draw(t, "pause")) * time.Millisecond)
+			if rapid.IntRange(0, 20).Draw(t, "forget") == 0 {
+				m.ForgetRecent()
+				began, all = now, nil
+			}
 			events := rapid.IntRange(0, 1000).Draw(t, "events")
 			m.Block(events, time.Millisecond, 2*time.Millisecond)
-			all = append(all, block{now.Unix(), events})
+			all = append(all, block{now, events})
 		}
 		now = now.Add(time.Duration(rapid.IntRange(0, 90_000).Draw(t, "silence")) * time.Millisecond)
-		rate := func(seconds int64) float64 {
+		rate := func(seconds int) float64 {
+			end := now.Truncate(time.Second)
+			from := end.Add(-time.Duration(seconds) * time.Second)
+			if from.Before(began) {
+				from = began
+			}
+			length := end.Sub(from).Seconds()
+			if end.Sub(began) < time.Second { // no whole second yet
+				from, end, length = began, now.Add(time.Nanosecond), max(1, now.Sub(began).Seconds())
+			}
 			sum := 0
 			for _, b := range all {
-				if b.second >= now.Unix()-seconds && b.second < now.Unix() {
+				if !b.at.Before(from) && b.at.Before(end) {
 					sum += b.events
 				}
 			}
-			return float64(sum) / float64(seconds)
+			return float64(sum) / length
 		}
 		got := m.Recent()
 		if got.PerSecond1 != rate(1) || got.PerSecond10 != rate(10) || got.PerSecond60 != rate(60) {
 			t.Fatalf("rates %v %v %v, want %v %v %v", got.PerSecond1, got.PerSecond10, got.PerSecond60, rate(1), rate(10), rate(60))
 		}
 	})
+}
+
+// Steady traffic has its rate from the first second on, in each of the three
+// figures: neither the time before the beginning nor what was forgotten counts.
+func TestRatesAreRightFromTheFirstSecond(t *testing.T) {
+	now := time.UnixMilli(1_700_000_000_900)
+	m := New(prometheus.NewRegistry(), func() time.Time { return now })
+	m.Block(180_000, time.Second, time.Second) // a demo's past
+	now = now.Add(5 * time.Second)
+	m.ForgetRecent()
+	if r := m.Recent(); r.PerSecond1 != 0 || r.PerSecond60 != 0 || r.Max != 0 {
+		t.Errorf("after forgetting: %+v", r)
+	}
+	for i := range 4 * 90 {
+		m.Block(50, time.Millisecond, 2*time.Millisecond)
+		now = now.Add(250 * time.Millisecond)
+		if i < 3 {
+			continue
+		}
+		r := m.Recent()
+		for _, got := range []float64{r.PerSecond1, r.PerSecond10, r.PerSecond60} {
+			if got < 160 || got > 240 {
+				t.Fatalf("after %d ms of 200 a second: %+v", (i+1)*250, r)
+			}
+		}
+	}
 }
 
 // Quantiles are those of events, not of blocks, and are forgotten after a

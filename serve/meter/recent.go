@@ -10,7 +10,7 @@ import (
 // Recent is what the last minute was like.
 type Recent struct {
 	// Events that became visible, a second: over the last 1, 10 and 60 whole
-	// seconds.
+	// seconds, or those since the beginning if that is later.
 	PerSecond1, PerSecond10, PerSecond60 float64
 	// Latency from a block's append to its visibility, of the events of the
 	// last minute; 0 without events.
@@ -30,14 +30,20 @@ const (
 // recent counts by the second.
 type recent struct {
 	mutex   sync.Mutex
+	began   time.Time
 	second  int64 // Unix time of the newest count
 	counts  [seconds + 1]int64
 	latency *hdrhistogram.WindowedHistogram
 	window  int64
 }
 
-func (r *recent) init() {
+// restart forgets everything and begins anew.
+func (r *recent) restart(now time.Time) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.began, r.second, r.counts = now, now.Unix(), [seconds + 1]int64{}
 	r.latency = hdrhistogram.NewWindowed(windows, 1, maxLatency, digits)
+	r.window = r.second / windowLength
 }
 
 // advance makes now the newest second. The clock does not go backwards here.
@@ -74,18 +80,23 @@ func (r *recent) read(now time.Time) Recent {
 	h := r.latency.Merge()
 	micros := func(v int64) time.Duration { return time.Duration(v) * time.Microsecond }
 	return Recent{
-		PerSecond1: r.rate(1), PerSecond10: r.rate(10), PerSecond60: r.rate(seconds),
+		PerSecond1: r.rate(now, 1), PerSecond10: r.rate(now, 10), PerSecond60: r.rate(now, seconds),
 		P50: micros(h.ValueAtQuantile(50)), P99: micros(h.ValueAtQuantile(99)), Max: micros(h.Max()),
 	}
 }
 
-// rate is events a second over the last n whole seconds.
-func (r *recent) rate(n int64) float64 {
-	sum := int64(0)
-	for s := r.second - n; s < r.second; s++ {
-		if s >= 0 {
-			sum += r.counts[s%int64(len(r.counts))]
-		}
+// rate is events a second over the last n whole seconds, or those since the
+// beginning if that is later. Before there is a whole one it is of all of the
+// time so far, which counts as a second at least.
+func (r *recent) rate(now time.Time, n int64) float64 {
+	first, end := max(r.second-n, r.began.Unix()), r.second
+	length := min(float64(n), time.Unix(end, 0).Sub(r.began).Seconds())
+	if length < 1 {
+		end, length = r.second+1, max(1, now.Sub(r.began).Seconds())
 	}
-	return float64(sum) / float64(n)
+	sum := int64(0)
+	for s := first; s < end; s++ {
+		sum += r.counts[s%int64(len(r.counts))]
+	}
+	return float64(sum) / length
 }

@@ -38,7 +38,7 @@ function show(stats) {
   const idle = remember(stats);
   const { events, latency_ms: ms, watermark: mark, queue } = stats;
   setText(byId("rate"), compact(Math.round(events.per_second_1s)));
-  setText(byId("rate-minute"), `${compact(Math.round(events.per_second_60s))} a second over the last minute`);
+  setText(byId("rate-recent"), `${compact(Math.round(events.per_second_10s))} a second over the last 10 s`);
   setText(byId("p50"), idle ? "–" : milliseconds(ms.p50));
   setText(byId("p99"), idle ? "–" : milliseconds(ms.p99));
   setText(byId("latency-note"), idle ? "no events in the last minute" : `slowest of the last minute ${milliseconds(ms.max)}`);
