@@ -2,10 +2,6 @@ package catalog
 
 import "millrace/event"
 
-// Dirty is how many changes TakeDirty would give now. Only the goroutine that
-// writes may call it.
-func (x *Index) Dirty() int { return len(x.dirty.changes) }
-
 // TakeDirty is what has changed since it was last called: for every item and
 // user that was touched its present value as a put, or its deletion. A copy
 // that was equal to the Index at the last call is equal to it again once

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"unicode"
 	"unicode/utf8"
 
@@ -44,8 +45,8 @@ type deadLetters struct {
 
 	mu          sync.Mutex // one writer at a time
 	first, next uint64
-	count       uint64
-	bytes       uint64 // of the stored values
+	count       atomic.Uint64 // read without mu
+	bytes       uint64        // of the stored values
 }
 
 func (d *deadLetters) limits(o Options) {
@@ -69,7 +70,7 @@ func (d *deadLetters) load(db *pebble.DB) error {
 	}
 	r := wire.NewReader(body)
 	version := r.Byte()
-	d.first, d.next, d.count, d.bytes = r.Uvarint(), r.Uvarint(), r.Uvarint(), r.Uvarint()
+	d.set(extent{first: r.Uvarint(), next: r.Uvarint(), count: r.Uvarint(), bytes: r.Uvarint()})
 	if r.Err() != nil || version != deadLetterVersion {
 		return fmt.Errorf("%w: dead letter statistics of version %d", ErrCorrupt, version)
 	}
@@ -80,7 +81,12 @@ func (d *deadLetters) load(db *pebble.DB) error {
 type extent struct{ first, next, count, bytes uint64 }
 
 func (d *deadLetters) extent() extent {
-	return extent{first: d.first, next: d.next, count: d.count, bytes: d.bytes}
+	return extent{first: d.first, next: d.next, count: d.count.Load(), bytes: d.bytes}
+}
+
+func (d *deadLetters) set(p extent) {
+	d.first, d.next, d.bytes = p.first, p.next, p.bytes
+	d.count.Store(p.count)
 }
 
 // commitDead stores the statistics p with the batch, and commits it.
@@ -95,8 +101,7 @@ func (l *Log) commitDead(batch *pebble.Batch, p extent) error {
 	if err := l.commit(batch, pebble.Sync); err != nil {
 		return err
 	}
-	d := &l.dead
-	d.first, d.next, d.count, d.bytes = p.first, p.next, p.count, p.bytes
+	l.dead.set(p)
 	return nil
 }
 
@@ -187,12 +192,9 @@ func (l *Log) DeadLetters(cursor string, n int) (list []DeadLetter, next string,
 	return list, formatCursor(from), nil
 }
 
-// DeadLetterCount is how many dead letters are kept.
-func (l *Log) DeadLetterCount() int {
-	l.dead.mu.Lock()
-	defer l.dead.mu.Unlock()
-	return int(l.dead.count)
-}
+// DeadLetterCount is how many dead letters are kept. It waits for no writer,
+// and may be called once the log is closed.
+func (l *Log) DeadLetterCount() int { return int(l.dead.count.Load()) }
 
 // PurgeDeadLetters deletes the dead letters of a user: those that name it, and
 // those whose user could not be read and whose input contains the id as a

@@ -108,7 +108,7 @@ func TestStorageFailures(t *testing.T) {
 				"the append that failed": err,
 				"the append after it":    l.Append(block(0, "late")),
 				"dead letters":           l.AppendDeadLetters(letters(1, 1)),
-				"rewrite":                l.Rewrite(func(*Block) (bool, error) { return true, nil }, 1),
+				"rewrite":                rewrite(l, func(*Block) (bool, error) { return true, nil }, 1),
 			} {
 				wantErr(t, what, err, ErrUnavailable)
 				wantErr(t, what, err, test.err)

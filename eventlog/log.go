@@ -30,7 +30,7 @@ type Log struct {
 	lastTime event.Time // of the last durable block
 	buf      []byte     // reused for the stored form of a block
 
-	rewriteMu sync.Mutex // one Rewrite or Redact at a time
+	rewriteMu sync.Mutex // one redaction at a time
 
 	commits  atomic.Int64 // running in Pebble
 	broken   atomic.Bool  // a commit panicked: Pebble's locks are held for ever

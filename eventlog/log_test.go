@@ -117,7 +117,7 @@ func TestArgumentsThatAreNotThere(t *testing.T) {
 		t.Errorf("scan from right after the end: %v", err)
 	}
 	wantErr(t, "scan beyond the end", l.Scan(3, none), ErrNotFound)
-	wantErr(t, "rewrite beyond the end", l.Rewrite(func(*Block) (bool, error) { return false, nil }, 2), ErrNotFound)
+	wantErr(t, "rewrite beyond the end", rewrite(l, func(*Block) (bool, error) { return false, nil }, 2), ErrNotFound)
 }
 
 func TestInvalidBlocksAreRefusedAndTheLogGoesOn(t *testing.T) {
@@ -159,7 +159,7 @@ func TestClosedLog(t *testing.T) {
 		"append":         l.Append(block(0, "late")),
 		"read":           readErr,
 		"scan":           l.Scan(1, func(*Block) error { return nil }),
-		"rewrite":        l.Rewrite(keep, 1),
+		"rewrite":        rewrite(l, keep, 1),
 		"append letters": l.AppendDeadLetters([]DeadLetter{{}}),
 		"letters":        deadErr,
 		"purge letters":  l.PurgeDeadLetters("u"),
@@ -180,7 +180,7 @@ func TestCloseDuringAScan(t *testing.T) {
 	for name, run := range map[string]func(*Log, func(*Block) error) error{
 		"scan": func(l *Log, fn func(*Block) error) error { return l.Scan(1, fn) },
 		"rewrite": func(l *Log, fn func(*Block) error) error {
-			return l.Rewrite(func(b *Block) (bool, error) { return false, fn(b) }, 2)
+			return rewrite(l, func(b *Block) (bool, error) { return false, fn(b) }, 2)
 		},
 	} {
 		l := openMem(t)
@@ -224,7 +224,7 @@ func TestReadOnly(t *testing.T) {
 	l := open(t, "log", Options{FS: fs, ReadOnly: true})
 	for name, err := range map[string]error{
 		"append":         l.Append(block(0, "block")),
-		"rewrite":        l.Rewrite(func(*Block) (bool, error) { return true, nil }, 1),
+		"rewrite":        rewrite(l, func(*Block) (bool, error) { return true, nil }, 1),
 		"append letters": l.AppendDeadLetters([]DeadLetter{{}}),
 		"purge letters":  l.PurgeDeadLetters("u"),
 	} {
@@ -328,7 +328,7 @@ func TestDamagedBlocksAreNamed(t *testing.T) {
 			keep := func(*Block) (bool, error) { return false, nil }
 			for name, err := range map[string]error{
 				"scan":    l.Scan(1, func(*Block) error { return nil }),
-				"rewrite": l.Rewrite(keep, 5),
+				"rewrite": rewrite(l, keep, 5),
 			} {
 				var corrupt *CorruptError
 				if !errors.As(err, &corrupt) || corrupt.Block != test.block {

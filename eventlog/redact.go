@@ -38,10 +38,11 @@ type Redaction struct {
 //
 // Interrupted at any point, also by a crash, it is to be called again with the
 // same arguments (see PendingRedactions), and the result is the same. When it
-// returns nil the id is gone from the log's files, with the exceptions that
-// Rewrite names. The time is that of reading the log once and of writing the
-// tables between the user's first event and the deletion anew. A deletion that
-// is not in that block is ErrNotFound.
+// returns nil the id is gone from the log's files, except from those that a
+// running Scan or a hard link (a checkpoint of the directory) still holds. The
+// time is that of reading the log once and of writing the tables between the
+// user's first event and the deletion anew. A deletion that is not in that
+// block is ErrNotFound.
 func Redact(log *Log, user string, deletion uint64) error {
 	log.rewriteMu.Lock()
 	defer log.rewriteMu.Unlock()

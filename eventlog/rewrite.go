@@ -7,28 +7,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// Rewrite replaces stored blocks, for redaction. It calls fn for the blocks
-// upTo, upTo-1, ... 1; where fn says that it changed the block's payload, the
-// block is stored again, as one atomic step. Only the payload may be changed,
-// by putting another one into the Block, not in place; Block and bytes are
-// valid only during fn.
-//
-// From the last block to the first means that a crash leaves the rewritten
-// blocks at the end: what fn would have to learn from blocks before the one
-// that it is given is still there when Rewrite is done again. When Rewrite
-// returns nil the new blocks are durable and the old bytes are gone from
-// Pebble's tables and write-ahead logs, except from files that a running Scan
-// or a hard link (a checkpoint of the directory) still holds.
-func (l *Log) Rewrite(fn func(*Block) (changed bool, err error), upTo uint64) error {
-	l.rewriteMu.Lock()
-	defer l.rewriteMu.Unlock()
-	changed, err := l.rewrite(fn, span{min(1, upTo), upTo})
-	if err != nil || changed.empty() {
-		return err
-	}
-	return l.purge(changed)
-}
-
 // span is a range of block numbers, both ends included; the zero value is
 // empty.
 type span struct{ low, high uint64 }
@@ -51,8 +29,16 @@ func (s span) join(o span) span {
 	return s.with(o.low).with(o.high)
 }
 
-// rewrite is Rewrite for the blocks of s, without the purge; it returns what
-// was changed. The caller holds rewriteMu.
+// rewrite replaces stored blocks, for redaction. It calls fn for the blocks of
+// s from the last to the first; where fn says that it changed the block's
+// payload, the block is stored again, as one atomic step. Only the payload may
+// be changed, by putting another one into the Block, not in place; Block and
+// bytes are valid only during fn. It returns what was changed, which is durable,
+// with the old bytes gone, once it has been purged. The caller holds rewriteMu.
+//
+// From the last block to the first means that a crash leaves the rewritten
+// blocks at the end: what fn would have to learn from blocks before the one
+// that it is given is still there when the rewriting is done again.
 func (l *Log) rewrite(fn func(*Block) (bool, error), s span) (changed span, err error) {
 	if s.empty() {
 		return span{}, nil
@@ -123,7 +109,8 @@ func (l *Log) replace(b *Block) error {
 const purgeBlocks = 512
 
 // purge makes what was rewritten in s durable and removes the bytes that it
-// replaced, and those of dead letters that were deleted, from the files.
+// replaced, and those of dead letters that were deleted, from Pebble's tables
+// and write-ahead logs.
 func (l *Log) purge(s span) error {
 	if err := l.enterWrite(); err != nil {
 		return fmt.Errorf("purging: %w", err)

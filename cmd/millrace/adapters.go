@@ -115,6 +115,10 @@ func (d deadLetters) List(cursor string, n int) ([]api.DeadLetter, string, error
 	return letters, next, nil
 }
 
+// Count is how many dead letters are kept.
+func (d deadLetters) Count() int { return d.log.DeadLetterCount() }
+
+// Purge drops the dead letters of a user.
 func (d deadLetters) Purge(user string) error { return unavailable(d.log.PurgeDeadLetters(user)) }
 
 type recommender struct{ ranker *rank.Ranker }

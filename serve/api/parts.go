@@ -185,6 +185,8 @@ type DeadLetters interface {
 	// cursor of what follows. An empty cursor is the beginning. A cursor that
 	// was not given out is an ErrCursor.
 	List(cursor string, n int) (letters []DeadLetter, next string, err error)
+	// Count is how many are kept.
+	Count() int
 	// Purge drops the letters of a user.
 	Purge(user string) error
 }

@@ -65,6 +65,7 @@ type Stats struct {
 	Keys      map[string]int `json:"keys" doc:"Keys of state, by stage."`
 	Views     map[string]int `json:"views" doc:"Keys, by view."`
 	Memory    MemoryStats    `json:"memory"`
+	Letters   int            `json:"dead_letters" doc:"Inputs that were refused and are kept; the oldest are dropped."`
 	// RecentUsers are for people who want somebody to look at.
 	RecentUsers []string `json:"recent_users" doc:"Users of the latest requests with events, newest first."`
 }
@@ -123,7 +124,7 @@ func (a *API) readStats() Stats {
 		},
 		Watermark: WatermarkStats{Watermark: optionalTime(engine.Watermark), StreamTime: optionalTime(engine.StreamTime)},
 		Queue:     QueueStats{Blocks: engine.Queued, BodyBytes: a.intake.InFlight()},
-		Keys:      engine.Keys, Views: map[string]int{}, Memory: readMemory(), RecentUsers: a.active.list(),
+		Keys:      engine.Keys, Views: map[string]int{}, Memory: readMemory(), Letters: a.parts.DeadLetters.Count(), RecentUsers: a.active.list(),
 	}
 	if s.Watermark.Watermark != nil {
 		s.Watermark.BehindStreamS = float64(engine.StreamTime-engine.Watermark) / 1000
@@ -190,6 +191,7 @@ var gauges = []meter.Descriptor{
 	{Name: "millrace_watermark_seconds", Help: "The watermark, as a Unix time."},
 	{Name: "millrace_queue_blocks", Help: "Durable blocks that wait for the engine."},
 	{Name: "millrace_body_bytes", Help: "Memory that requests under way hold."},
+	{Name: "millrace_dead_letters", Help: "Inputs that were refused and are kept; the oldest are dropped."},
 	{Name: "millrace_shards", Help: "Shards of the engine."},
 	{Name: "millrace_failed", Help: "1 if the engine has stopped because of an error, else 0."},
 	{Name: "millrace_keys", Help: "Keys of state.", Label: "stage"},
@@ -218,6 +220,7 @@ func (a *API) readGauges() []meter.Gauge {
 		{Name: "millrace_events", Value: float64(stats.Events)},
 		{Name: "millrace_queue_blocks", Value: float64(stats.Queued)},
 		{Name: "millrace_body_bytes", Value: float64(a.intake.InFlight())},
+		{Name: "millrace_dead_letters", Value: float64(a.parts.DeadLetters.Count())},
 		{Name: "millrace_shards", Value: float64(stats.Shards)},
 		{Name: "millrace_failed", Value: failed},
 	}

@@ -326,6 +326,9 @@ func (w letters) List(cursor string, n int) ([]api.DeadLetter, string, error) {
 	return all[from:to], strconv.Itoa(to), nil
 }
 
+// Count is how many were appended.
+func (w letters) Count() int { return len(w.Letters()) }
+
 // Purge notes the user.
 func (w letters) Purge(user string) error {
 	w.mutex.Lock()
