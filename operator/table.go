@@ -324,16 +324,9 @@ func (t *table[K, S, I]) TakeWrites() []StateWrite {
 	return w
 }
 
-// encode writes a slot: the version of the state's format, the timers, the state.
+// encode writes a slot.
 func (t *table[K, S, I]) encode(dst []byte, s *slot[K, S]) []byte {
-	dst = append(dst, t.node.Version)
-	dst = wire.AppendUvarint(dst, uint64(len(s.timers)))
-	last := event.Time(0)
-	for _, at := range s.timers {
-		dst = wire.AppendVarint(dst, int64(at-last))
-		last = at
-	}
-	return t.op.Append(dst, &s.state)
+	return t.op.Append(BeginState(dst, t.node.Version, s.timers), &s.state)
 }
 
 func (t *table[K, S, I]) Load(key, value []byte) error {
@@ -358,6 +351,21 @@ func (t *table[K, S, I]) Load(key, value []byte) error {
 		t.touched = append(t.touched, s)
 	}
 	return nil
+}
+
+// BeginState appends what a key's stored bytes begin with, the version of the
+// state's format and the timers in ascending order; the operator appends the
+// rest. Every engine stores keys in this form, so that each can read what
+// another has stored.
+func BeginState(dst []byte, version uint8, timers []event.Time) []byte {
+	dst = append(dst, version)
+	dst = wire.AppendUvarint(dst, uint64(len(timers)))
+	last := event.Time(0)
+	for _, at := range timers {
+		dst = wire.AppendVarint(dst, int64(at-last))
+		last = at
+	}
+	return dst
 }
 
 // SplitState takes a key's stored bytes apart: the version of the state's

@@ -254,3 +254,26 @@ func TestCheckpointIsTheStateAtItsBeginning(t *testing.T) {
 		}
 	})
 }
+
+// The stored form is read by the next release, so it is exact.
+func TestStoredFormOfAKey(t *testing.T) {
+	b := operator.BeginState([]byte{}, 3, []event.Time{-5, 7, 1 << 40})
+	want := []byte{3, 3, 9, 24, 0xf2, 0xff, 0xff, 0xff, 0xff, 0x3f}
+	if diff := cmp.Diff(want, b); diff != "" {
+		t.Error(diff)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		version := rapid.Uint8().Draw(t, "version")
+		timers := rapid.SliceOfDistinct(rapid.Int64Range(-1<<60, 1<<60), rapid.ID[int64]).Draw(t, "timers")
+		slices.Sort(timers)
+		var set []event.Time
+		for _, at := range timers {
+			set = append(set, event.Time(at))
+		}
+		state := rapid.SliceOf(rapid.Byte()).Draw(t, "state")
+		gotVersion, gotSet, gotState, err := operator.SplitState(append(operator.BeginState(nil, version, set), state...))
+		if err != nil || gotVersion != version || !slices.Equal(gotSet, set) || !slices.Equal(gotState, state) {
+			t.Fatalf("read %d %v %v, %v; want %d %v %v", gotVersion, gotSet, gotState, err, version, set, state)
+		}
+	})
+}

@@ -14,7 +14,6 @@ import (
 	"slices"
 
 	"millrace/event"
-	"millrace/event/wire"
 	"millrace/operator"
 )
 
@@ -384,21 +383,11 @@ func (e *Engine[T]) State() map[string]map[string][]byte {
 		all[n.Name] = map[string][]byte{}
 		for _, k := range e.tasks[i] {
 			for key, s := range k.keys {
-				all[n.Name][key] = k.encode(s)
+				all[n.Name][key] = k.raw.Append(operator.BeginState(nil, n.Version, s.timers), s.state)
 			}
 		}
 	}
 	return all
-}
-
-func (k *task) encode(s *keyed) []byte {
-	b := wire.AppendUvarint([]byte{k.node.Version}, uint64(len(s.timers)))
-	last := event.Time(0)
-	for _, at := range s.timers {
-		b = wire.AppendVarint(b, int64(at-last))
-		last = at
-	}
-	return k.raw.Append(b, s.state)
 }
 
 // Restored makes an engine of so many shards from this one's state, as after
