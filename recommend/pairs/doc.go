@@ -52,7 +52,8 @@
 //
 // A row takes 8 bytes for each partner with closed weight, of which there are
 // at most 2·Capacity between panes, 11 to 22 for each partner in an open pane,
-// 16 for each new one that is in a lottery, and 8 for each ranked one. At the
+// 16 for each new one that is in a lottery, 8 for each ranked one, and at most
+// 128 to remember who has changed. At the
 // default capacity of 256 a row takes 2 to 8 KB, and at most 30 KB while it is
 // extremely hot. Each instance also keeps one copy of every id that it has
 // seen, about 80 bytes, and 4 for each sending shard.

@@ -167,9 +167,17 @@ func (b *Book) weigh(r *Row) []partner {
 // rank brings top up to date. Weights only grow between two rankings unless
 // the row is stale, so the top partners of now are among those of before and
 // those that weigh at least what the last of before did. If no pane has
-// closed since, only partners that count in open panes have changed.
+// closed since, only partners that count in open panes have changed, and if
+// few were told since, only those.
 func (b *Book) rank(r *Row) {
 	_, same := b.plan(r)
+	if !r.stale && same && !r.moved && !r.many && len(b.closings) == 1 {
+		for _, id := range r.told {
+			b.promote(r, id)
+		}
+		r.told = r.told[:0]
+		return
+	}
 	if r.stale || !same {
 		r.top = r.top[:0]
 		r.moved = true
@@ -221,7 +229,41 @@ func (b *Book) rank(r *Row) {
 	}
 	b.insertionSort(r.top)
 	b.merge(r, b.first(b.found, b.options.Top))
-	r.stale, r.moved = !same, false
+	r.stale, r.moved, r.many, r.told = !same, false, false, r.told[:0]
+}
+
+// promote moves a partner that was counted in the open panes, which close as
+// one, to its place in top.
+func (b *Book) promote(r *Row, id uint32) {
+	n, w := uint32(0), float32(0)
+	for i := range r.panes {
+		n = saturating(n, r.panes[i].counts.count(id))
+	}
+	for _, k := range r.weights {
+		if k.id == id {
+			w = k.weight
+			break
+		}
+	}
+	k := rank(id, b.closings[0].after(w, float32(n)))
+	i := slices.IndexFunc(r.top, func(k ranked) bool { return k.id() == id })
+	switch {
+	case k.weight() == 0:
+		return
+	case i >= 0:
+	case len(r.top) < b.options.Top:
+		i = len(r.top)
+		r.top = append(r.top, k)
+	case b.before(k, r.top[len(r.top)-1]):
+		i = len(r.top) - 1
+	default:
+		return
+	}
+	for i > 0 && b.before(k, r.top[i-1]) {
+		r.top[i] = r.top[i-1]
+		i--
+	}
+	r.top[i] = k
 }
 
 // note notes a partner that may be among the top.

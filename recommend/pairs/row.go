@@ -19,6 +19,8 @@ type Row struct {
 	// What follows is derived, and not stored.
 
 	pending bool     // something has changed since the last answer
+	told    []uint32 // who was counted since top was made, if not too many
+	many    bool     // too many were
 	stale   bool     // top must be made anew
 	moved   bool     // a pane has closed since top was made
 	top     []ranked // the partners of most weight, in order, as of the last answer
@@ -77,6 +79,10 @@ func (b *Book) Count(c *operator.Context, r *Row, in *Contribution) {
 	r.pending = true
 }
 
+// mostTold is how many partners a row remembers to have changed: more than an
+// event tells it of, less than what it costs to look at all of them.
+const mostTold = 24
+
 // add counts one pair in a pane. own is the translation of its sender's
 // numbers.
 func (b *Book) add(r *Row, p *pane, in *Contribution, own []uint32, t term) {
@@ -90,6 +96,11 @@ func (b *Book) add(r *Row, p *pane, in *Contribution, own []uint32, t term) {
 		return
 	}
 	p.counts.add(id, t.weight, &b.pool)
+	if len(r.told) < mostTold {
+		r.told = append(r.told, id)
+	} else {
+		r.many = true
+	}
 }
 
 // paneAt is the open pane that holds a time, or nil.

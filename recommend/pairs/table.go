@@ -34,6 +34,14 @@ func (t *table) index(id uint32) int {
 // find is the cell of an id, or the empty one where it would be.
 func (t *table) find(id uint32) *cell { return &t.cells[t.index(id)] }
 
+// count is the count of an id, 0 if it is not there.
+func (t *table) count(id uint32) uint32 {
+	if len(t.cells) == 0 {
+		return 0
+	}
+	return t.find(id).count
+}
+
 // has reports whether an id is there.
 func (t *table) has(id uint32) bool { return len(t.cells) > 0 && t.find(id).id != 0 }
 
