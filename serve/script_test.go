@@ -244,7 +244,7 @@ func lists(t *testing.T, d *datadriven.TestData) []operator.ViewWrite {
 		name, items, _ := strings.Cut(strings.TrimSpace(line), ": ")
 		view, key, _ := strings.Cut(name, " ")
 		w := operator.ViewWrite{View: view, Key: key}
-		neighbors, hot := &row{}, &heat.Trending{}
+		neighbors, hot := &row{}, []heat.Hot(nil)
 		for _, field := range strings.Fields(items) {
 			item, number, _ := strings.Cut(field, "=")
 			score, err := strconv.ParseFloat(number, 64)
@@ -255,8 +255,8 @@ func lists(t *testing.T, d *datadriven.TestData) []operator.ViewWrite {
 				neighbors.items, neighbors.scores = append(neighbors.items, item), append(neighbors.scores, score)
 				w.Value = neighbors
 			case view == heat.TrendingView:
-				hot.Items = append(hot.Items, heat.Hot{Item: item, Heat: warmth(key, score)})
-				w.Value = hot
+				hot = append(hot, heat.Hot{Item: item, Heat: warmth(key, score)})
+				w.Value = heat.NewTrending(hot...)
 			}
 		}
 		writes = append(writes, w)

@@ -56,16 +56,17 @@ func TestTrendingIsTheTopOfAllHeat(t *testing.T) {
 		for k, name := range names {
 			list := views[heat.TrendingView][heat.ScopeAll+"|"+name].(*heat.Trending)
 			listed := map[string]bool{}
-			for i, hot := range list.Items {
+			for i := range list.Len() {
+				hot := list.At(i)
 				listed[hot.Item] = true
 				if h := views[heat.HeatView][hot.Item].(*heat.Heat); h.Values[k] != hot.Heat || h.Last != hot.Time {
 					t.Fatalf("%s %s: listed with %v at %v, the item has %v at %v", name, hot.Item, hot.Heat, hot.Time, h.Values[k], h.Last)
 				}
-				if i > 0 && list.Items[i-1].Heat < hot.Heat {
+				if i > 0 && list.At(i-1).Heat < hot.Heat {
 					t.Fatalf("%s: place %d is hotter than the one before", name, i)
 				}
 			}
-			last := list.Items[len(list.Items)-1].Heat
+			last := list.At(list.Len() - 1).Heat
 			for item, v := range views[heat.HeatView] {
 				if !listed[item] && v.(*heat.Heat).Values[k] > last {
 					t.Fatalf("%s: %s is hotter than the last in the list and is not there", name, item)
@@ -83,7 +84,7 @@ func TestViewsSurviveTheirBytes(t *testing.T) {
 	if err != nil || *again != *h {
 		t.Errorf("heat: %v, %v", again, err)
 	}
-	list := &heat.Trending{Items: []heat.Hot{{Item: "a", Heat: 9, Time: 3}, {Item: "b"}}}
+	list := heat.NewTrending(heat.Hot{Item: "a", Heat: 9, Time: 3}, heat.Hot{Item: "b"})
 	b, _ = list.AppendBinary(nil)
 	other, err := heat.DecodeTrending(b)
 	if err != nil {
@@ -95,7 +96,7 @@ func TestViewsSurviveTheirBytes(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	b, _ := (&heat.Trending{Items: []heat.Hot{{Item: "a", Heat: 9, Time: 3}}}).AppendBinary(nil)
+	b, _ := heat.NewTrending(heat.Hot{Item: "a", Heat: 9, Time: 3}).AppendBinary(nil)
 	f.Add(b)
 	b, _ = (&heat.Heat{Events: 7}).AppendBinary(nil)
 	f.Add(b)
@@ -118,4 +119,50 @@ func TestOptionsAreChecked(t *testing.T) {
 	if err := heat.Defaults().Validate(); err != nil {
 		t.Error(err)
 	}
+}
+
+// A list says what it is told, whatever it shares with the one before; and the
+// one before stays as it was.
+func TestListsShareWhatDoesNotChange(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		stage := topology(heat.Options{Kept: 30, Shown: 20})
+		live := operatortest.New[event.Enriched](stage(), 1, event.Second, 1)
+		var events []event.Enriched
+		type said struct {
+			list  *heat.Trending
+			bytes []byte
+		}
+		var before []said
+		for i := range rapid.IntRange(1, 80).Draw(t, "events") {
+			e := event.Enriched{Event: event.Event{
+				User: "u", Type: event.TypeView, Time: event.Time(1e12) + event.Time(i)*event.Second,
+				Item: fmt.Sprint("i", rapid.IntRange(0, 40).Draw(t, "item")),
+			}}
+			events = append(events, e)
+			live.Send(e.Time, &e)
+			if rapid.IntRange(0, 3).Draw(t, "answer") > 0 {
+				continue
+			}
+			fresh := operatortest.New[event.Enriched](stage(), 1, event.Second, 1)
+			for i := range events {
+				fresh.Send(events[i].Time, &events[i])
+			}
+			live.Drain()
+			fresh.Drain()
+			for key, want := range fresh.Views()[heat.TrendingView] {
+				a, _ := want.AppendBinary(nil)
+				b, _ := live.Views()[heat.TrendingView][key].AppendBinary(nil)
+				if !bytes.Equal(a, b) {
+					t.Fatalf("after %d events %s is % x, made at once % x", i+1, key, b, a)
+				}
+				list := live.Views()[heat.TrendingView][key].(*heat.Trending)
+				before = append(before, said{list, b})
+			}
+		}
+		for _, s := range before {
+			if b, _ := s.list.AppendBinary(nil); !bytes.Equal(b, s.bytes) {
+				t.Fatal("a list has changed after it was shown")
+			}
+		}
+	})
 }

@@ -42,9 +42,27 @@ type boards struct {
 	entries []entry
 	free    []int32          // entries that are not used
 	at      map[string]int32 // entry by item
-	lists   [halfLives][]int32
-	changed bool // since the last answer
+	lists   [halfLives]board
 }
+
+// board is one list of a scope, and what was last said of it.
+type board struct {
+	order []int32 // entries, hottest first
+	// The places whose items have changed since the last answer.
+	from, to int
+	shown    *Trending // nil before the first answer
+}
+
+// touch notes that what stands at some places is not what it was.
+func (l *board) touch(from, to int) {
+	if l.from == l.to {
+		l.from, l.to = from, to
+	}
+	l.from, l.to = min(l.from, from), max(l.to, to)
+}
+
+// has reports whether an entry is at place i.
+func (l *board) has(i int, at int32) bool { return i < len(l.order) && l.order[i] == at }
 
 // entry is an item of one or more lists. Where it is in no list of a
 // half-life, that heat means nothing.
@@ -58,7 +76,7 @@ type entry struct {
 // rank is where an item of that heat belongs in list k: the first place whose
 // item does not come before it. Hotter items come first, ties by id.
 func (b *boards) rank(k int, heat decay.Value, item string) int {
-	i, _ := slices.BinarySearchFunc(b.lists[k], heat, func(at int32, heat decay.Value) int {
+	i, _ := slices.BinarySearchFunc(b.lists[k].order, heat, func(at int32, heat decay.Value) int {
 		e := &b.entries[at]
 		switch {
 		case e.heat[k] > heat:
@@ -73,12 +91,9 @@ func (b *boards) rank(k int, heat decay.Value, item string) int {
 
 // colder reports whether an item is colder than all of a full list.
 func (b *boards) colder(k int, w *warm, most int) bool {
-	n := len(b.lists[k])
-	return n >= most && b.entries[b.lists[k][n-1]].heat[k] > w.Heat[k]
+	order := b.lists[k].order
+	return len(order) >= most && b.entries[order[len(order)-1]].heat[k] > w.Heat[k]
 }
-
-// has reports whether entry at is at place i of list k.
-func (b *boards) has(k, i int, at int32) bool { return i < len(b.lists[k]) && b.lists[k][i] == at }
 
 // put takes an item's heat and reports whether a list has changed. Full lists
 // drop their last item for a hotter one.
@@ -98,34 +113,40 @@ func (b *boards) put(w *warm, most int) bool {
 	if !ok {
 		at = b.add(w.Item)
 	}
-	changed := b.entries[at].last < w.Last
+	later := b.entries[at].last < w.Last
 	b.entries[at].last = max(b.entries[at].last, w.Last)
+	changed := later
 	for k, place := range places {
-		if place < most && b.place(k, place, at, w.Heat[k]) {
+		if place < most && b.place(k, place, at, w.Heat[k], later) {
 			changed = true
-			if len(b.lists[k]) > most {
+			if len(b.lists[k].order) > most {
 				b.drop(k)
 			}
 		}
 	}
-	b.changed = b.changed || changed
 	return changed
 }
 
 // place puts an entry into list k at its new place, moving it up if it is
-// there already, and reports whether anything has changed.
-func (b *boards) place(k, place int, at int32, heat decay.Value) bool {
-	e := &b.entries[at]
+// there already, and reports whether it is another than before. later says
+// that it has another time.
+func (b *boards) place(k, place int, at int32, heat decay.Value, later bool) bool {
+	e, l := &b.entries[at], &b.lists[k]
 	from := b.rank(k, e.heat[k], e.item)
-	if e.lists > 0 && b.has(k, from, at) {
-		if heat <= e.heat[k] {
-			return false
-		}
-		copy(b.lists[k][place+1:from+1], b.lists[k][place:from])
-		b.lists[k][place] = at
-	} else {
-		b.lists[k] = slices.Insert(b.lists[k], place, at)
+	switch {
+	case e.lists == 0 || !l.has(from, at):
+		l.order = slices.Insert(l.order, place, at)
 		e.lists++
+		l.touch(place, len(l.order))
+	case heat > e.heat[k]:
+		copy(l.order[place+1:from+1], l.order[place:from])
+		l.order[place] = at
+		l.touch(place, from+1)
+	case later:
+		l.touch(from, from+1)
+		return false
+	default:
+		return false
 	}
 	e.heat[k] = heat
 	return true
@@ -133,9 +154,10 @@ func (b *boards) place(k, place int, at int32, heat decay.Value) bool {
 
 // drop takes the last item off list k.
 func (b *boards) drop(k int) {
-	last := len(b.lists[k]) - 1
-	at := b.lists[k][last]
-	b.lists[k] = b.lists[k][:last]
+	l := &b.lists[k]
+	last := len(l.order) - 1
+	at := l.order[last]
+	l.order = l.order[:last]
 	e := &b.entries[at]
 	e.heat[k] = 0
 	if e.lists--; e.lists == 0 {
@@ -175,31 +197,33 @@ func (o *trending) Fold(c *operator.Context, _ string, b *boards, in *warm) {
 func (o *trending) Timer(*operator.Context, string, *boards, event.Time) {}
 
 func (o *trending) Answer(scope string, b *boards) {
-	if b != nil && !b.changed {
-		return
-	}
 	for k := range kept {
 		key := TrendingKey(scope, kept[k])
-		if b == nil {
+		switch {
+		case b == nil:
 			o.view.Delete(key)
-			continue
+		case b.lists[k].shown == nil || b.lists[k].from < min(b.lists[k].to, o.options.Shown):
+			o.view.Put(key, b.show(k, o.options.Shown))
 		}
-		list := &Trending{Items: make([]Hot, min(len(b.lists[k]), o.options.Shown))}
-		for i := range list.Items {
-			e := &b.entries[b.lists[k][i]]
-			list.Items[i] = Hot{Item: e.item, Heat: e.heat[k], Time: e.last}
-		}
-		o.view.Put(key, list)
 	}
-	if b != nil {
-		b.changed = false
-	}
+}
+
+// show is list k as it stands. What has not changed since the last time is
+// shared with what was shown then.
+func (b *boards) show(k, most int) *Trending {
+	l := &b.lists[k]
+	l.shown = l.shown.change(l.from, l.to, min(len(l.order), most), func(i int) Hot {
+		e := &b.entries[l.order[i]]
+		return Hot{Item: e.item, Heat: e.heat[k], Time: e.last}
+	})
+	l.from, l.to = 0, 0
+	return l.shown
 }
 
 func (o *trending) Append(dst []byte, b *boards) []byte {
 	for k := range b.lists {
-		dst = wire.AppendUvarint(dst, uint64(len(b.lists[k])))
-		for _, at := range b.lists[k] {
+		dst = wire.AppendUvarint(dst, uint64(len(b.lists[k].order)))
+		for _, at := range b.lists[k].order {
 			e := &b.entries[at]
 			dst = Hot{e.item, e.heat[k], e.last}.append(dst)
 		}
@@ -211,7 +235,6 @@ func (o *trending) Load(version uint8, src []byte, b *boards) error {
 	if version != stateVersion {
 		return fmt.Errorf("trending: state: %w %d", event.ErrVersion, version)
 	}
-	b.changed = true
 	r := wire.NewReader(src)
 	for k := range b.lists {
 		for range r.Count() {
@@ -223,7 +246,7 @@ func (o *trending) Load(version uint8, src []byte, b *boards) error {
 			e := &b.entries[at]
 			e.last, e.heat[k] = hot.Time, hot.Heat
 			e.lists++
-			b.lists[k] = append(b.lists[k], at) // in order as it was written
+			b.lists[k].order = append(b.lists[k].order, at) // in order as it was written
 		}
 	}
 	if err := r.End(); err != nil {

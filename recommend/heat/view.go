@@ -65,9 +65,55 @@ func DecodeHeat(b []byte) (*Heat, error) {
 }
 
 // Trending is the answer for one scope and half-life: its hottest items,
-// hottest first. It is immutable.
+// hottest first. It is immutable. Lists share the pieces in which they do not
+// differ: an event changes a few places of many lists.
 type Trending struct {
-	Items []Hot `json:"items"`
+	pieces []*[piece]Hot
+	n      int
+}
+
+// piece is how many items of a list are kept together.
+const piece = 8
+
+// NewTrending makes a list.
+func NewTrending(items ...Hot) *Trending {
+	return (*Trending)(nil).change(0, len(items), len(items), func(i int) Hot { return items[i] })
+}
+
+// Len is how many items there are.
+func (t *Trending) Len() int { return t.n }
+
+// At is the item at place i, from 0. It is not to be changed.
+func (t *Trending) At(i int) *Hot { return &t.pieces[i/piece][i%piece] }
+
+// change is a list of n items that differs from t, if it is not nil, at most
+// at the places from up to to, and where there were none.
+func (t *Trending) change(from, to, n int, at func(i int) Hot) *Trending {
+	if t == nil {
+		t, from, to = &Trending{}, 0, n
+	}
+	next := &Trending{pieces: make([]*[piece]Hot, (n+piece-1)/piece), n: n}
+	copy(next.pieces, t.pieces)
+	for k := range next.pieces {
+		first, end := k*piece, min((k+1)*piece, n)
+		if next.pieces[k] != nil && end <= t.n && (end <= from || first >= to) {
+			continue
+		}
+		next.pieces[k] = new([piece]Hot)
+		for i := first; i < end; i++ {
+			next.pieces[k][i-first] = at(i)
+		}
+	}
+	return next
+}
+
+// MarshalJSON writes {"items":[{"item_id":"a","heat":9,"time":3}]}.
+func (t *Trending) MarshalJSON() ([]byte, error) {
+	items := make([]*Hot, t.n)
+	for i := range items {
+		items[i] = t.At(i)
+	}
+	return json.Marshal(map[string][]*Hot{"items": items})
 }
 
 // Hot is an item of a trending list.
@@ -99,9 +145,9 @@ func TrendingKey(scope string, h decay.HalfLife) string {
 
 // AppendBinary appends the answer's byte form. It never fails.
 func (t *Trending) AppendBinary(dst []byte) ([]byte, error) {
-	dst = wire.AppendUvarint(append(dst, viewVersion), uint64(len(t.Items)))
-	for _, hot := range t.Items {
-		dst = hot.append(dst)
+	dst = wire.AppendUvarint(append(dst, viewVersion), uint64(t.n))
+	for i := range t.n {
+		dst = t.At(i).append(dst)
 	}
 	return dst, nil
 }
@@ -113,12 +159,12 @@ func DecodeTrending(b []byte) (*Trending, error) {
 	if v := r.Byte(); v != viewVersion && r.Err() == nil {
 		return nil, fmt.Errorf("trending: view: %w %d", event.ErrVersion, v)
 	}
-	t := &Trending{}
+	var items []Hot
 	for range r.Count() {
-		t.Items = append(t.Items, readHot(r))
+		items = append(items, readHot(r))
 	}
 	if err := r.End(); err != nil {
 		return nil, fmt.Errorf("trending: view: %w", err)
 	}
-	return t, nil
+	return NewTrending(items...), nil
 }

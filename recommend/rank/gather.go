@@ -240,8 +240,8 @@ func (g *gathering) eachTrending(scope string, halfLife decay.HalfLife, most int
 	if !ok {
 		return
 	}
-	for i := range min(most, len(list.Items)) {
-		e := &list.Items[i]
+	for i := range min(most, list.Len()) {
+		e := list.At(i)
 		fn(1/math.Sqrt(float64(i+1)), e.Item, e.Time)
 	}
 }

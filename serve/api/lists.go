@@ -51,11 +51,11 @@ func (a *API) trending(_ context.Context, in *TrendingInput) (*TrendingOutput, e
 	if !ok {
 		return out, nil
 	}
-	for i := range list.Items {
+	for i := range list.Len() {
 		if len(out.Body.Items) == in.N {
 			break
 		}
-		hot := &list.Items[i]
+		hot := list.At(i)
 		if item := a.shown(hot.Item, in.Category); item != nil {
 			out.Body.Items = append(out.Body.Items, HotItem{item.ID, item.Title, rounded(hot.Heat.At(half, s.StreamTime()))})
 		}
