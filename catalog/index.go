@@ -21,7 +21,7 @@ import (
 //
 // The zero value is not usable; see NewIndex.
 type Index struct {
-	items   *xsync.Map[string, *event.Item]
+	items   itemTable
 	users   *xsync.Map[string, *event.User]
 	shelves *xsync.Map[string, *shelf] // by category, and everything under ""
 	dirty   dirty
@@ -30,7 +30,6 @@ type Index struct {
 // NewIndex is an empty Index.
 func NewIndex() *Index {
 	return &Index{
-		items:   xsync.NewMap[string, *event.Item](),
 		users:   xsync.NewMap[string, *event.User](),
 		shelves: xsync.NewMap[string, *shelf](),
 	}
@@ -68,12 +67,12 @@ func (x *Index) applyItem(kind event.ChangeKind, item *event.Item) {
 		if old == nil {
 			return
 		}
-		x.items.Delete(old.ID)
+		x.items.remove(old.ID)
 		x.shelve(old, nil)
 		x.dirty.add(event.Change{Kind: event.DeleteItem, Item: &event.Item{ID: old.ID}})
 		return
 	}
-	x.items.Store(item.ID, item)
+	x.items.store(item)
 	x.shelve(old, item)
 	x.dirty.add(event.Change{Kind: event.PutItem, Item: item})
 }
@@ -99,10 +98,10 @@ func hasAttributes(u *event.User) bool {
 // It is faster than applying them one by one. A reader that does not wait for
 // it may see a part. It writes.
 func (x *Index) Load(items iter.Seq[*event.Item], users iter.Seq[*event.User]) {
-	x.items.Clear()
+	x.items.clear()
 	x.users.Clear()
 	for item := range items {
-		x.items.Store(item.ID, item)
+		x.items.store(item)
 	}
 	for user := range users {
 		if hasAttributes(user) {
@@ -115,17 +114,18 @@ func (x *Index) Load(items iter.Seq[*event.Item], users iter.Seq[*event.User]) {
 
 // Item is the item of that id, nil where it is not known.
 func (x *Index) Item(id string) *event.Item {
-	item, _ := x.items.Load(id)
-	return item
+	return x.items.load(id, event.HashID(id))
 }
+
+// HashedItem is Item for whoever knows event.HashID of the id.
+func (x *Index) HashedItem(id string, hash uint64) *event.Item { return x.items.load(id, hash) }
 
 // ItemBytes is Item for an id that is still a part of some buffer. It
 // allocates nothing and keeps nothing of id.
 func (x *Index) ItemBytes(id []byte) *event.Item {
-	// Load neither keeps nor changes its key, so the string may share the
+	// Item neither keeps nor changes its key, so the string may share the
 	// buffer for the length of the call.
-	item, _ := x.items.Load(unsafe.String(unsafe.SliceData(id), len(id)))
-	return item
+	return x.Item(unsafe.String(unsafe.SliceData(id), len(id)))
 }
 
 // User is the user of that id, nil where nothing is known of them but,
@@ -136,29 +136,26 @@ func (x *Index) User(id string) *event.User {
 }
 
 // Len is how many items, and how many users with attributes, there are.
-func (x *Index) Len() (items, users int) { return x.items.Size(), x.users.Size() }
+func (x *Index) Len() (items, users int) { return int(x.items.size.Load()), x.users.Size() }
 
 // Items is every item in order of id. It takes memory and time to sort them
 // when the iteration starts; changes that come later are not in it. Between
 // changes it is exact; during one, that change is in it or not.
 func (x *Index) Items() iter.Seq[*event.Item] {
-	return sorted(x.items, func(a, b *event.Item) int { return cmp.Compare(a.ID, b.ID) })
+	return sorted(x.items.all, func(a, b *event.Item) int { return cmp.Compare(a.ID, b.ID) })
 }
 
 // Users is every user that has attributes in order of id, as Items.
 func (x *Index) Users() iter.Seq[*event.User] {
-	return sorted(x.users, func(a, b *event.User) int { return cmp.Compare(a.ID, b.ID) })
+	all := func(yield func(*event.User) bool) {
+		x.users.Range(func(_ string, u *event.User) bool { return yield(u) })
+	}
+	return sorted(all, func(a, b *event.User) int { return cmp.Compare(a.ID, b.ID) })
 }
 
-func sorted[V any](m *xsync.Map[string, V], order func(a, b V) int) iter.Seq[V] {
+func sorted[V any](all iter.Seq[V], order func(a, b V) int) iter.Seq[V] {
 	return func(yield func(V) bool) {
-		list := make([]V, 0, m.Size())
-		m.Range(func(_ string, v V) bool {
-			list = append(list, v)
-			return true
-		})
-		slices.SortFunc(list, order)
-		for _, v := range list {
+		for _, v := range slices.SortedFunc(all, order) {
 			if !yield(v) {
 				return
 			}

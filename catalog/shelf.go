@@ -97,7 +97,7 @@ func shelvesOf(item *event.Item) []string {
 // stockShelves fills the shelves anew from the items.
 func (x *Index) stockShelves() {
 	stock := map[string][]*event.Item{}
-	for _, item := range x.items.All() {
+	for item := range x.items.all {
 		for _, category := range shelvesOf(item) {
 			stock[category] = append(stock[category], item)
 		}

@@ -3,6 +3,8 @@
 // nothing of ours but its own wire format.
 package event
 
+import "github.com/cespare/xxhash/v2"
+
 // Event is one thing that a user did with an item. The zero value is not
 // valid; Validate says what is missing.
 type Event struct {
@@ -17,6 +19,9 @@ type Event struct {
 	Request  string // request_id of the served list that led here, optional
 	Metadata []byte // metadata, a JSON object as it was sent, or nil
 }
+
+// HashID is the hash by which ids are found in tables in memory (xxHash64).
+func HashID(id string) uint64 { return xxhash.Sum64String(id) }
 
 // Item is what the catalogue knows of an item. Values are immutable once
 // handed out: a change makes a new one.

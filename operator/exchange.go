@@ -1,5 +1,7 @@
 package operator
 
+import "millrace/internal/hashindex"
+
 // Exchange carries records from shards of one stage to shards of another, by
 // key. Sender i is used by shard i only; Deliver is called when all senders
 // of the block are done.
@@ -35,7 +37,7 @@ type exchange[K Key, I any] struct {
 // new one may be merged with, by hash of key and combiner.
 type lane[I any] struct {
 	rows []row[I]
-	seen rowIndex
+	seen hashindex.Index
 }
 
 func (d typed[K, S, I]) newExchange(from, to int) Exchange {
@@ -66,16 +68,16 @@ func (x *exchange[K, I]) merge(lanes []lane[I], m Meta, v *I) {
 	k := x.key(v)
 	group, hash := keyHash(k)
 	l := &lanes[ShardOf(group, x.to)]
-	seen := l.seen.find(mix(hash ^ x.combine.Hash(v)))
-	if seen.row >= 0 {
-		r := &l.rows[seen.row]
+	seen := l.seen.Find(mix(hash ^ x.combine.Hash(v)))
+	if seen.At != hashindex.None {
+		r := &l.rows[seen.At]
 		if x.key(&r.record) == k && x.combine.Merge(&r.record, v) {
 			r.Time = max(r.Time, m.Time)
 			r.Watermark = min(r.Watermark, m.Watermark)
 			return
 		}
 	}
-	seen.row = int32(len(l.rows))
+	seen.At = int32(len(l.rows))
 	l.rows = append(l.rows, row[I]{m, *v})
 }
 
@@ -88,9 +90,9 @@ func (x *exchange[K, I]) Deliver(to int, into Table) {
 		}
 		clear(l.rows) // so that no record is kept alive
 		l.rows = l.rows[:0]
-		l.seen.clear()
+		l.seen.Clear()
 		if cap(l.rows) > keptRows {
-			l.rows, l.seen = nil, rowIndex{}
+			l.rows, l.seen = nil, hashindex.Index{}
 		}
 	}
 }

@@ -1,8 +1,7 @@
 package activity
 
 import (
-	"github.com/cespare/xxhash/v2"
-
+	"millrace/event"
 	"millrace/event/wire"
 )
 
@@ -44,7 +43,10 @@ func (s Seen) Items() []string { return s.items[s.low:len(s.items):len(s.items)]
 
 // Has reports whether the user has interacted with an item. It takes no time
 // to speak of, however many items there are.
-func (s Seen) Has(item string) bool { return s.has(item, xxhash.Sum64String(item)) }
+func (s Seen) Has(item string) bool { return s.has(item, event.HashID(item)) }
+
+// HasHash is Has for whoever knows event.HashID of the item.
+func (s *Seen) HasHash(item string, hash uint64) bool { return s.has(item, hash) }
 
 func (s *Seen) has(item string, hash uint64) bool {
 	for i := max(s.low, s.indexed()); i < len(s.items); i++ {
@@ -76,7 +78,7 @@ func (s *Seen) indexed() int {
 // Copies of s that were made before do not change. Of several that share
 // memory, only the newest may be added to.
 func (s *Seen) add(item string, limit int) {
-	hash := xxhash.Sum64String(item)
+	hash := event.HashID(item)
 	if s.has(item, hash) {
 		return
 	}
@@ -125,7 +127,7 @@ func readSeen(r *wire.Reader) Seen {
 	s := Seen{items: r.Strings()}
 	s.hashes = make([]uint64, len(s.items))
 	for i, item := range s.items {
-		s.hashes[i] = xxhash.Sum64String(item)
+		s.hashes[i] = event.HashID(item)
 	}
 	if len(s.items) >= unindexed {
 		s.index()

@@ -68,6 +68,7 @@ func (l *board) has(i int, at int32) bool { return i < len(l.order) && l.order[i
 // half-life, that heat means nothing.
 type entry struct {
 	item  string
+	hash  uint64 // of item
 	heat  [halfLives]decay.Value
 	last  event.Time
 	lists int // how many it is in
@@ -172,12 +173,12 @@ func (b *boards) add(item string) int32 {
 	if b.at == nil {
 		b.at = map[string]int32{}
 	}
-	at := int32(len(b.entries))
+	at, fresh := int32(len(b.entries)), entry{item: item, hash: event.HashID(item), last: event.MinTime}
 	if n := len(b.free); n > 0 {
 		at, b.free = b.free[n-1], b.free[:n-1]
-		b.entries[at] = entry{item: item, last: event.MinTime}
+		b.entries[at] = fresh
 	} else {
-		b.entries = append(b.entries, entry{item: item, last: event.MinTime})
+		b.entries = append(b.entries, fresh)
 	}
 	b.at[item] = at
 	return at
@@ -214,7 +215,7 @@ func (b *boards) show(k, most int) *Trending {
 	l := &b.lists[k]
 	l.shown = l.shown.change(l.from, l.to, min(len(l.order), most), func(i int) Hot {
 		e := &b.entries[l.order[i]]
-		return Hot{Item: e.item, Heat: e.heat[k], Time: e.last}
+		return Hot{Item: e.item, Heat: e.heat[k], Time: e.last, hash: e.hash}
 	})
 	l.from, l.to = 0, 0
 	return l.shown
@@ -225,7 +226,7 @@ func (o *trending) Append(dst []byte, b *boards) []byte {
 		dst = wire.AppendUvarint(dst, uint64(len(b.lists[k].order)))
 		for _, at := range b.lists[k].order {
 			e := &b.entries[at]
-			dst = Hot{e.item, e.heat[k], e.last}.append(dst)
+			dst = Hot{Item: e.item, Heat: e.heat[k], Time: e.last}.append(dst)
 		}
 	}
 	return dst

@@ -77,7 +77,11 @@ const piece = 8
 
 // NewTrending makes a list.
 func NewTrending(items ...Hot) *Trending {
-	return (*Trending)(nil).change(0, len(items), len(items), func(i int) Hot { return items[i] })
+	return (*Trending)(nil).change(0, len(items), len(items), func(i int) Hot {
+		hot := items[i]
+		hot.hash = event.HashID(hot.Item)
+		return hot
+	})
 }
 
 // Len is how many items there are.
@@ -121,7 +125,12 @@ type Hot struct {
 	Item string      `json:"item_id"`
 	Heat decay.Value `json:"heat"` // see Value.At
 	Time event.Time  `json:"time"` // of the item's last event in the scope
+
+	hash uint64
 }
+
+// Hash is event.HashID of the item.
+func (h *Hot) Hash() uint64 { return h.hash }
 
 func (h Hot) append(dst []byte) []byte {
 	dst = wire.AppendString(dst, h.Item)

@@ -3,6 +3,8 @@ package pairs
 import (
 	"encoding/binary"
 	"strings"
+
+	"millrace/event"
 )
 
 // Names gives external ids small numbers, from 1. The numbers are the private
@@ -12,6 +14,7 @@ import (
 type Names struct {
 	ids    map[string]uint32
 	names  []string
+	hashes []uint64 // of names
 	prefix []uint64 // the first eight bytes of a name, for comparing
 	terms  *Terms   // of now, nil if there is a new number since
 
@@ -29,7 +32,7 @@ type sender struct {
 
 // NewNames makes an empty table.
 func NewNames() *Names {
-	return &Names{ids: make(map[string]uint32), names: []string{""}, prefix: []uint64{0}, marks: []uint32{0}}
+	return &Names{ids: make(map[string]uint32), names: []string{""}, hashes: []uint64{0}, prefix: []uint64{0}, marks: []uint32{0}}
 }
 
 // ID is the number of an external id, a new one if it was not seen before.
@@ -40,6 +43,7 @@ func (n *Names) ID(name string) uint32 {
 	id := uint32(len(n.names))
 	n.ids[name] = id
 	n.names = append(n.names, name)
+	n.hashes = append(n.hashes, event.HashID(name))
 	n.marks = append(n.marks, 0)
 	var first [8]byte
 	copy(first[:], name)

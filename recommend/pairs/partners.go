@@ -15,18 +15,19 @@ import (
 // descending order, equal ones by id. It is immutable and safe for concurrent
 // use.
 type Partners struct {
-	asOf  event.Time
-	names []string // by number
-	list  []ranked
-	total float32 // weight of all pairs, in the units of list
-	unit  float32 // the weight of one pair at distance 1 at asOf
+	asOf   event.Time
+	names  []string // by number
+	hashes []uint64 // of names
+	list   []ranked
+	total  float32 // weight of all pairs, in the units of list
+	unit   float32 // the weight of one pair at distance 1 at asOf
 }
 
 // Partners is the answer of a row, as it stands.
 func (b *Book) Partners(r *Row) *Partners {
 	b.rank(r)
 	base, _ := b.plan(r)
-	a := &Partners{names: b.names.Table(), list: slices.Clone(r.top), total: r.total}
+	a := &Partners{names: b.names.Table(), hashes: b.names.hashes, list: slices.Clone(r.top), total: r.total}
 	at := r.through
 	for _, c := range b.closings {
 		sum := uint64(0)
@@ -57,6 +58,9 @@ func (a *Partners) Len() int { return len(a.list) }
 // Item is the id of the partner at rank i, from 0.
 func (a *Partners) Item(i int) string { return a.names[a.list[i].id()] }
 
+// Hash is event.HashID of the partner at rank i.
+func (a *Partners) Hash(i int) uint64 { return a.hashes[a.list[i].id()] }
+
 // Weight is the decayed weight of the pairs with the partner at rank i, as of
 // AsOf, in the units of Total.
 func (a *Partners) Weight(i int) float64 { return float64(a.list[i].weight()) / float64(a.unit) }
@@ -81,7 +85,8 @@ func ReadPartners(b []byte) (*Partners, error) {
 	a := &Partners{asOf: event.Time(r.Varint()), unit: readFloat32(r), total: readFloat32(r)}
 	n := r.Count()
 	for i := range n {
-		a.names = append(a.names, r.String())
+		name := r.String()
+		a.names, a.hashes = append(a.names, name), append(a.hashes, event.HashID(name))
 		a.list = append(a.list, rank(uint32(i), readFloat32(r)))
 		if r.Err() != nil {
 			break

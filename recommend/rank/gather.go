@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"millrace/event"
+	"millrace/internal/hashindex"
 	"millrace/recommend/activity"
 	"millrace/recommend/decay"
 	"millrace/recommend/heat"
@@ -39,11 +40,11 @@ type gathering struct {
 	activity *activity.View // nil for an unknown user or a session
 	profile  *profile.View  // nil likewise
 	cohorts  []string
-	recent   []recentItem // newest first
-	byItem   map[string]int32
+	recent   []recentItem    // newest first
+	places   hashindex.Index // in list, by hash of the item
 	list     []candidate
 	ranked   []scored
-	scores   []float64
+	scores   []float64 // a heap, the least on top
 }
 
 // recentItem is one of the latest items, and how it was come by.
@@ -77,8 +78,7 @@ type scored struct {
 
 func (g *gathering) begin(c Catalogue, s view.Reader, streamTime event.Time, q Request) {
 	g.catalogue, g.views, g.streamTime, g.request = c, s, streamTime, q
-	clear(g.byItem)
-	clear(g.list)
+	g.places.Clear()
 	g.list, g.recent, g.cohorts, g.ranked = g.list[:0], g.recent[:0], g.cohorts[:0], g.ranked[:0]
 	g.activity, g.profile = nil, nil
 	if q.User == "" {
@@ -134,7 +134,7 @@ func (g *gathering) gather(need int) {
 	g.fromNew(g.request.Category, newItems)
 	if !g.request.ExcludeSeen {
 		for k, r := range g.recent {
-			if c := g.candidate(r.item); c != nil {
+			if c := g.candidate(r.item, event.HashID(r.item)); c != nil {
 				c.parts[fromOwn] = 1 / float64(k+1)
 				c.strengthen(k, c.parts[fromOwn])
 			}
@@ -150,15 +150,21 @@ func (g *gathering) gather(need int) {
 
 // candidate is the item's place in the list, made if it is new; nil if the
 // catalogue does not know it.
-func (g *gathering) candidate(item string) *candidate {
-	i, ok := g.byItem[item]
-	if !ok {
-		i = int32(len(g.list))
-		info := g.catalogue.Item(item)
-		g.list = append(g.list, candidate{item: item, info: info, because: -1, dropped: !g.allowed(info) || g.seen(item)})
-		g.byItem[item] = i
+func (g *gathering) candidate(item string, hash uint64) *candidate {
+	place := g.places.Find(hash)
+	for next := hash + 1; place.At != hashindex.None && g.list[place.At].item != item; next++ {
+		place = g.places.Find(next) // another item has the same hash
 	}
-	if c := &g.list[i]; !c.dropped {
+	if place.At == hashindex.None {
+		place.At = int32(len(g.list))
+		c := candidate{item: item, because: -1, dropped: g.seen(item, hash)}
+		if !c.dropped {
+			c.info = g.catalogue.HashedItem(item, hash)
+			c.dropped = !g.allowed(c.info)
+		}
+		g.list = append(g.list, c)
+	}
+	if c := &g.list[place.At]; !c.dropped {
 		return c
 	}
 	return nil
@@ -171,9 +177,9 @@ func (g *gathering) allowed(info *event.Item) bool {
 }
 
 // seen reports whether the item is to be left out because it was had before.
-func (g *gathering) seen(item string) bool {
+func (g *gathering) seen(item string, hash uint64) bool {
 	return g.request.ExcludeSeen &&
-		(g.activity != nil && g.activity.Seen.Has(item) || slices.Contains(g.request.Session, item))
+		(g.activity != nil && g.activity.Seen.HasHash(item, hash) || slices.Contains(g.request.Session, item))
 }
 
 // strengthen remembers the recent item that speaks most for the candidate.
@@ -187,8 +193,8 @@ func (c *candidate) strengthen(recent int, weight float64) {
 func (g *gathering) fromRows(from source, most int) {
 	for k, r := range g.recent[:min(most, len(g.recent))] {
 		decay := 1 / float64(k+1)
-		g.eachRow(from, r.item, rowItems, func(item string, share float64) {
-			if c := g.candidate(item); c != nil {
+		g.eachRow(from, r.item, rowItems, func(item string, hash uint64, share float64) {
+			if c := g.candidate(item, hash); c != nil {
 				w := decay * share
 				c.parts[from] += w
 				c.strengthen(k, w)
@@ -207,14 +213,14 @@ func (g *gathering) fromInterests() {
 			break
 		}
 		scope := heat.CategoryScope(interest.Category)
-		g.eachTrending(scope, heat.Week, trendingItems, func(strength float64, item string, t event.Time) {
-			c := g.candidate(item)
+		g.eachTrending(scope, heat.Week, trendingItems, func(strength float64, hot *heat.Hot) {
+			c := g.candidate(hot.Item, hot.Hash())
 			if c == nil {
 				return
 			}
 			c.parts[fromInterests] += strength * interest.Score
 			if c.category == "" {
-				c.category, c.time = interest.Category, t
+				c.category, c.time = interest.Category, hot.Time
 			}
 		})
 		if i == 0 {
@@ -224,10 +230,10 @@ func (g *gathering) fromInterests() {
 }
 
 func (g *gathering) fromTrending(from source, scope string, halfLife decay.HalfLife, weight float64, most int) {
-	g.eachTrending(scope, halfLife, most, func(strength float64, item string, t event.Time) {
-		if c := g.candidate(item); c != nil {
+	g.eachTrending(scope, halfLife, most, func(strength float64, hot *heat.Hot) {
+		if c := g.candidate(hot.Item, hot.Hash()); c != nil {
 			c.parts[from] += strength * weight
-			c.time = max(c.time, t)
+			c.time = max(c.time, hot.Time)
 		}
 	})
 }
@@ -235,21 +241,20 @@ func (g *gathering) fromTrending(from source, scope string, halfLife decay.HalfL
 // eachTrending calls fn for the head of a scope's list. The strength is that
 // of the place, 1/sqrt(place): heat itself falls off so steeply that the
 // first item would drown the others.
-func (g *gathering) eachTrending(scope string, halfLife decay.HalfLife, most int, fn func(strength float64, item string, t event.Time)) {
+func (g *gathering) eachTrending(scope string, halfLife decay.HalfLife, most int, fn func(strength float64, hot *heat.Hot)) {
 	list, ok := view.Get[*heat.Trending](g.views, heat.TrendingView, heat.TrendingKey(scope, halfLife))
 	if !ok {
 		return
 	}
 	for i := range min(most, list.Len()) {
-		e := list.At(i)
-		fn(1/math.Sqrt(float64(i+1)), e.Item, e.Time)
+		fn(1/math.Sqrt(float64(i+1)), list.At(i))
 	}
 }
 
 // fromNew adds the newest items of a category, or of all.
 func (g *gathering) fromNew(category string, n int) {
 	for i, item := range g.catalogue.Newest(category, n) {
-		c := g.candidate(item.ID)
+		c := g.candidate(item.ID, event.HashID(item.ID))
 		if c == nil {
 			continue
 		}
@@ -308,11 +313,40 @@ func (g *gathering) best(list []scored, n int) []scored {
 	if len(list) <= n {
 		return list
 	}
+	least := g.nth(list, n)
+	return slices.DeleteFunc(list, func(s scored) bool { return s.score < least && !s.isNew })
+}
+
+// nth is the n-th largest score: the top of a heap of the n largest (Knuth,
+// TAOCP 5.2.3), as n is small.
+func (g *gathering) nth(list []scored, n int) float64 {
 	g.scores = g.scores[:0]
-	for i := range list {
+	for i := range list[:n] {
 		g.scores = append(g.scores, list[i].score)
 	}
-	slices.Sort(g.scores)
-	least := g.scores[len(g.scores)-n]
-	return slices.DeleteFunc(list, func(s scored) bool { return s.score < least && !s.isNew })
+	slices.Sort(g.scores) // which is a heap, the least on top
+	for i := n; i < len(list); i++ {
+		if s := list[i].score; s > g.scores[0] {
+			g.sink(s)
+		}
+	}
+	return g.scores[0]
+}
+
+// sink replaces the least of the heap.
+func (g *gathering) sink(score float64) {
+	heap := g.scores
+	at := 0
+	for {
+		child := 2*at + 1
+		if child+1 < len(heap) && heap[child+1] < heap[child] {
+			child++
+		}
+		if child >= len(heap) || heap[child] >= score {
+			break
+		}
+		heap[at] = heap[child]
+		at = child
+	}
+	heap[at] = score
 }

@@ -22,6 +22,8 @@ const DefaultRecipe = "default"
 // nil. catalog.Index is one.
 type Catalogue interface {
 	Item(id string) *event.Item
+	// HashedItem is Item for whoever knows event.HashID of the id.
+	HashedItem(id string, hash uint64) *event.Item
 	User(id string) *event.User
 	// Newest are the newest items of a category that are not hidden, newest
 	// first; "" means all categories.
@@ -74,7 +76,7 @@ type Ranker struct {
 func New(c Catalogue, recipes map[string]Weights) *Ranker {
 	r := &Ranker{catalogue: c, recipes: map[string]Weights{DefaultRecipe: DefaultWeights()}}
 	maps.Copy(r.recipes, recipes)
-	r.scratch.New = func() any { return &gathering{byItem: map[string]int32{}} }
+	r.scratch.New = func() any { return &gathering{} }
 	return r
 }
 

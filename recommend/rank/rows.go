@@ -12,13 +12,13 @@ var rowViews = [...]string{fromNeighbors: association.ViewNeighbors, fromSequenc
 
 // eachRow calls fn for the neighbours or followers of an item, strongest
 // first, with each one's share of all the pairs that the item is in.
-func (g *gathering) eachRow(from source, item string, most int, fn func(item string, share float64)) {
+func (g *gathering) eachRow(from source, item string, most int, fn func(item string, hash uint64, share float64)) {
 	row, ok := view.Get[*pairs.Partners](g.views, rowViews[from], item)
 	if !ok {
 		return
 	}
 	total := row.Total()
 	for i := range min(most, row.Len()) {
-		fn(row.Item(i), row.Weight(i)/total)
+		fn(row.Item(i), row.Hash(i), row.Weight(i)/total)
 	}
 }
