@@ -1,14 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +25,7 @@ const (
 // loader sends requests at a fixed rate, whatever the answers take: latency
 // counts from the moment a request was due.
 type loader struct {
-	client *http.Client
+	client *client
 	url    string
 	users  []string
 	items  []string
@@ -40,10 +39,8 @@ func measureServing(ctx context.Context, binary, data string, length time.Durati
 		return nil, err
 	}
 	defer s.stop()
-	l := &loader{url: s.url, client: &http.Client{
-		Timeout:   10 * time.Second,
-		Transport: &http.Transport{MaxIdleConns: 2 * workers, MaxIdleConnsPerHost: 2 * workers},
-	}}
+	l := &loader{url: s.url, client: &client{address: strings.TrimPrefix(s.url, "http://")}}
+	defer l.client.close()
 	if err := l.prepare(); err != nil {
 		return nil, err
 	}
@@ -97,7 +94,7 @@ func (l *loader) prepare() error {
 }
 
 func (l *loader) get(path string, into any) error {
-	r, err := l.client.Get(l.url + path)
+	r, err := http.Get(l.url + path)
 	if err != nil {
 		return err
 	}
@@ -105,15 +102,11 @@ func (l *loader) get(path string, into any) error {
 	if r.StatusCode != http.StatusOK {
 		return fmt.Errorf("GET %s: %s", path, r.Status)
 	}
-	if into == nil {
-		_, err = io.Copy(io.Discard, r.Body)
-		return err
-	}
 	return json.NewDecoder(r.Body).Decode(into)
 }
 
 func (l *loader) recommend(user string) error {
-	return l.get("/v1/users/"+url.PathEscape(user)+"/recommendations?n=10", nil)
+	return l.client.do(http.MethodGet, "/v1/users/"+url.PathEscape(user)+"/recommendations?n=10", nil)
 }
 
 // postEvents posts one event after the other and looks at some of the lists
@@ -125,14 +118,8 @@ func (l *loader) postEvents(ctx context.Context, length time.Duration) (applied,
 		began := time.Now()
 		user, item := l.users[rand.IntN(len(l.users))], l.items[rand.IntN(len(l.items))]
 		body := fmt.Sprintf(`{"user_id":%q,"item_id":%q,"event_type":"view","timestamp":%d}`, user, item, l.at.UnixMilli()+int64(i))
-		r, err := l.client.Post(l.url+"/v1/events?wait=applied", "application/json", bytes.NewReader([]byte(body)))
-		if err != nil {
+		if err := l.client.do(http.MethodPost, "/v1/events?wait=applied", []byte(body)); err != nil {
 			return err
-		}
-		_, _ = io.Copy(io.Discard, r.Body)
-		r.Body.Close()
-		if r.StatusCode != http.StatusOK {
-			return fmt.Errorf("POST /v1/events: %s", r.Status)
 		}
 		if i%probeEvery != 0 {
 			return nil
