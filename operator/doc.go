@@ -13,4 +13,7 @@
 // key in any order: its fold must commute. Integer or fixed-point sums,
 // maxima that carry their time, and pruning on timers commute; floats added
 // in arrival order do not.
+//
+// Timers are set for times that the watermark has not passed, from
+// Meta.Effective of the record on (Context.SetTimer says why).
 package operator

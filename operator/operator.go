@@ -50,7 +50,7 @@ func (m Meta) Late() bool { return m.Time <= m.Watermark }
 
 // Effective is the event time at which a record counts for anything that
 // closes by timers: its own time, or for a late record the first moment that
-// is still open. A timer at or before it cannot have fired yet.
+// is still open. A timer at it cannot have fired yet.
 func (m Meta) Effective() event.Time {
 	if m.Time <= m.Watermark {
 		return m.Watermark + 1
@@ -69,6 +69,13 @@ type Context struct {
 
 // SetTimer asks for a call of Timer once the watermark reaches t, for the
 // current key. Setting the same time twice is one timer.
+//
+// t must be after c.Watermark, as every time from c.Effective() on is, and in a
+// call of Timer after the time of that timer. A stage's own watermark may be
+// there already, and when a timer fires that it has passed differs: at once on
+// an engine that advances record by record, at the end of the block on one that
+// has blocks. Engines for production do not look at it; the one of operatortest
+// panics.
 func (c *Context) SetTimer(t event.Time) { c.set = append(c.set, t) }
 
 // DeleteTimer takes back a timer of the current key, if it is set.

@@ -258,7 +258,7 @@ func (k *task) fire(key string, s *keyed) {
 	s.timers = slices.Delete(s.timers, 0, 1)
 	k.raw.Context().Begin(operator.Meta{Time: at, Watermark: at - 1})
 	k.raw.Timer(key, s.state, at)
-	k.effects(key, s)
+	k.effects(key, s, at)
 }
 
 // earliest finds the first timer of all keys, by time, then key. due may
@@ -315,7 +315,7 @@ func (e *Engine[T]) fold(k *task, m operator.Meta, record any) {
 	}
 	k.raw.Context().Begin(m)
 	k.raw.Fold(key, s.state, record)
-	k.effects(key, s)
+	k.effects(key, s, m.Watermark)
 	if _, _, _, unchanged := k.raw.Context().Effects(); unchanged && !known && len(s.timers) == 0 {
 		delete(k.keys, key)
 	}
@@ -324,9 +324,17 @@ func (e *Engine[T]) fold(k *task, m operator.Meta, record any) {
 	}
 }
 
-// effects carries out what a call asked for.
-func (k *task) effects(key string, s *keyed) {
+// effects carries out what a call asked for. passed is the watermark of the
+// call, or the time of the timer that was called: it panics if a timer is set
+// that is not after it, see operator.Context.SetTimer.
+func (k *task) effects(key string, s *keyed, passed event.Time) {
 	set, unset, forget, _ := k.raw.Context().Effects()
+	for _, at := range set {
+		if at <= passed {
+			panic(fmt.Sprintf("operatortest: stage %s, key %q: a timer is set for %v, but %v has passed: "+
+				"when it fires would depend on the engine; use Effective", k.node.Name, key, at, passed))
+		}
+	}
 	s.timers = slices.DeleteFunc(s.timers, func(t event.Time) bool { return slices.Contains(unset, t) })
 	s.timers = append(s.timers, set...)
 	for _, at := range set {
