@@ -1,7 +1,6 @@
 package activity
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,18 +9,14 @@ import (
 	"pgregory.net/rapid"
 
 	"millrace/event"
-	"millrace/event/wire"
 	"millrace/operator"
 	"millrace/operator/operatortest"
-	"millrace/recommend/clean"
+	"millrace/recommend/recommendtest"
 	"millrace/recommend/tally"
 )
 
-func topology(o Options) *operator.Topology {
-	t, events := operator.NewTopology[event.Enriched]()
-	operator.Add(events, stage(o)) // without clean, whose output would fill the scripts
-	return t
-}
+// topology has no clean, whose output would fill the scripts.
+func topology(o Options) *operator.Topology { return recommendtest.Alone(stage(o)) }
 
 // small is Defaults with bounds that tests reach.
 func small() Options { return Options{Recent: 3, Seen: 5, RatingWindow: event.Second} }
@@ -32,18 +27,8 @@ func TestScripts(t *testing.T) {
 
 // The stage fits behind clean.
 func TestChainsToClean(t *testing.T) {
-	topology, events := operator.NewTopology[event.Enriched]()
-	h := clean.Add(events, clean.Defaults())
-	Add(operator.From[event.Enriched](h, clean.PortEvents), Defaults())
-	if err := topology.Err(); err != nil {
-		t.Fatal(err)
-	}
-	engine := operatortest.New[event.Enriched](topology, 2, 0, 1)
-	for range 2 {
-		engine.Send(1, &event.Enriched{Event: event.Event{ID: "e1", User: "ann", Item: "i1", Type: "view", Time: 1}})
-	}
-	engine.Drain()
-	if v := engine.Views()[ViewName]["ann"].(*View); v.BrowseCount != 1 {
+	views := recommendtest.BehindClean(t, func(events operator.Stream[event.Enriched]) { Add(events, Defaults()) })
+	if v := views[ViewName]["ann"].(*View); v.BrowseCount != 1 {
 		t.Errorf("browse count %d after an event and its repeat, want 1", v.BrowseCount)
 	}
 }
@@ -132,22 +117,14 @@ func TestViewsByTheDefinition(t *testing.T) {
 				v.Counts.Of("impression") != m.counts["impression"] {
 				t.Fatalf("event %d: %+v, want %+v", i, v, m)
 			}
-			published, then = append(published, v), append(then, form(t, v))
+			published, then = append(published, v), append(then, recommendtest.Bytes(t, v))
 		}
 		for i, v := range published {
-			if form(t, v) != then[i] {
+			if recommendtest.Bytes(t, v) != then[i] {
 				t.Fatalf("the view published after event %d has changed", i)
 			}
 		}
 	})
-}
-
-func form(t *rapid.T, v *View) string {
-	b, err := v.AppendBinary(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }
 
 // Each window that got a rating in time emits its latest once, and each
@@ -201,70 +178,13 @@ func TestRatingsByTheDefinition(t *testing.T) {
 // the same bytes, and a restored user goes on like one that was never stored.
 func TestReadsBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		events := drawEvents(t)
-		cut := rapid.IntRange(0, len(events)).Draw(t, "restored after")
-		engine := operatortest.New[event.Enriched](topology(small()), 1, 5*event.Second, 0)
-		stored := operatortest.New[event.Enriched](topology(small()), 1, 5*event.Second, 0)
-		for i := range events {
-			if i == cut {
-				var err error
-				if stored, err = stored.Restored(2, 7); err != nil {
-					t.Fatal(err)
-				}
-			}
-			engine.Send(events[i].Time, &events[i])
-			stored.Send(events[i].Time, &events[i])
-		}
-		engine.Drain()
-		stored.Drain()
-		if a, b := engine.State()[StageName]["ann"], stored.State()[StageName]["ann"]; string(a) != string(b) {
-			t.Fatalf("state\n% x\nwith a restore in between\n% x", a, b)
-		}
-		for _, v := range engine.Views()[ViewName] {
-			b := form(t, v.(*View))
-			read, err := DecodeView([]byte(b))
-			if err != nil || form(t, read) != b {
-				t.Fatalf("%v: % x\nread and written\n% x", err, b, form(t, read))
-			}
-			one, _ := json.Marshal(v)
-			if other, _ := json.Marshal(read); string(one) != string(other) {
-				t.Fatalf("%s\nread\n%s", one, other)
-			}
-		}
+		recommendtest.ReadsBack(t, func() *operator.Topology { return topology(small()) }, StageName, ViewName, DecodeView, drawEvents(t))
 	})
 }
 
 func TestLoadRefuses(t *testing.T) {
-	var o activity
-	empty := o.Append(nil, &state{})
-	for name, c := range map[string]struct {
-		version uint8
-		in      []byte
-		want    error
-	}{
-		"nothing":         {stateVersion, nil, wire.ErrCorrupt},
-		"truncated":       {stateVersion, empty[:len(empty)-1], wire.ErrCorrupt},
-		"bytes left over": {stateVersion, append(slices.Clone(empty), 1), wire.ErrCorrupt},
-		"later version":   {stateVersion + 1, empty, event.ErrVersion},
-	} {
-		if err := o.Load(c.version, c.in, &state{}); !errors.Is(err, c.want) {
-			t.Errorf("state, %s: %v, want %v", name, err, c.want)
-		}
-	}
-	view, _ := (&View{}).AppendBinary(nil)
-	for name, c := range map[string]struct {
-		in   []byte
-		want error
-	}{
-		"nothing":         {nil, wire.ErrCorrupt},
-		"truncated":       {view[:len(view)-1], wire.ErrCorrupt},
-		"bytes left over": {append(slices.Clone(view), 1), wire.ErrCorrupt},
-		"later version":   {append([]byte{viewVersion + 1}, view[1:]...), event.ErrVersion},
-	} {
-		if _, err := DecodeView(c.in); !errors.Is(err, c.want) {
-			t.Errorf("view, %s: %v, want %v", name, err, c.want)
-		}
-	}
+	recommendtest.LoadRefuses(t, stateVersion, &activity{})
+	recommendtest.DecodeRefuses(t, &View{}, DecodeView)
 }
 
 func example() *View {
@@ -279,39 +199,8 @@ func example() *View {
 	return v
 }
 
-func FuzzDecodeView(f *testing.F) {
-	b, _ := example().AppendBinary(nil)
-	f.Add(b)
-	f.Fuzz(func(t *testing.T, in []byte) {
-		v, err := DecodeView(in)
-		if err != nil {
-			return
-		}
-		b, _ := v.AppendBinary(nil)
-		again, err := DecodeView(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if b2, _ := again.AppendBinary(nil); string(b2) != string(b) {
-			t.Errorf("% x\nread and written\n% x", b, b2)
-		}
-	})
-}
+func FuzzDecodeView(f *testing.F) { recommendtest.FuzzDecode(f, DecodeView, example()) }
 
 func FuzzLoad(f *testing.F) {
-	var o activity
-	f.Add(o.Append(nil, &state{windows: []Rated{{"i1", 4.5, 1500, 1000}}}))
-	f.Fuzz(func(t *testing.T, in []byte) {
-		var s, again state
-		if o.Load(stateVersion, in, &s) != nil {
-			return
-		}
-		b := o.Append(nil, &s)
-		if err := o.Load(stateVersion, b, &again); err != nil {
-			t.Fatal(err)
-		}
-		if b2 := o.Append(nil, &again); string(b2) != string(b) {
-			t.Errorf("% x\nread and written\n% x", b, b2)
-		}
-	})
+	recommendtest.FuzzLoad(f, stateVersion, &activity{}, &state{windows: []Rated{{"i1", 4.5, 1500, 1000}}})
 }

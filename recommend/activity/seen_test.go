@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"millrace/event"
-	"millrace/operator"
+	"millrace/recommend/recommendtest"
 )
 
 // Readers of a published list are not disturbed by its growth. Run with -race.
@@ -59,25 +59,15 @@ func item(i int) string { return fmt.Sprint("item-", i) }
 func BenchmarkFold(b *testing.B) {
 	for _, kind := range []string{"view", "rating", "impression"} {
 		b.Run(kind, func(b *testing.B) {
-			o := Defaults()
-			table := topology(o).Nodes()[0].NewTable(operator.Shard{Views: func(operator.ViewWrite) {}})
-			fold := table.Sink().(func(operator.Meta, *event.Enriched))
 			var users, items [6000]string
 			for i := range users {
 				users[i], items[i] = fmt.Sprint("user-", i), item(i)
 			}
-			e := event.Enriched{Event: event.Event{Type: kind, HasValue: kind == "rating", Value: 4}}
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				e.Time = event.Time(1_700_000_000_000 + i*10)
+			first := event.Enriched{Event: event.Event{Type: kind, HasValue: kind == "rating", Value: 4}}
+			recommendtest.MeasureFold(b, topology(Defaults()), first, func(i int, e *event.Enriched) {
 				user := i / 170 * 7919 % len(users)
 				e.User, e.Item = users[user], items[(user+i%170*31)%len(items)]
-				fold(operator.Meta{Time: e.Time, Watermark: e.Time - 5001}, &e)
-				if i%1000 == 0 {
-					table.Advance(e.Time - 5001)
-					table.Answers()
-				}
-			}
+			})
 		})
 	}
 }

@@ -11,17 +11,15 @@ import (
 	"pgregory.net/rapid"
 
 	"millrace/event"
-	"millrace/event/wire"
 	"millrace/operator"
 	"millrace/operator/operatortest"
-	"millrace/recommend/clean"
+	"millrace/recommend/recommendtest"
 	"millrace/recommend/tally"
 )
 
+// topology has no clean, whose output would fill the scripts.
 func topology(o Options) *operator.Topology {
-	t, events := operator.NewTopology[event.Enriched]()
-	operator.Add(events, stage(o, event.DefaultTypes())) // without clean, whose output would fill the scripts
-	return t
+	return recommendtest.Alone(stage(o, event.DefaultTypes()))
 }
 
 func TestScripts(t *testing.T) {
@@ -30,18 +28,10 @@ func TestScripts(t *testing.T) {
 
 // The stage fits behind clean.
 func TestChainsToClean(t *testing.T) {
-	topology, events := operator.NewTopology[event.Enriched]()
-	h := clean.Add(events, clean.Defaults())
-	Add(operator.From[event.Enriched](h, clean.PortEvents), Defaults(), event.DefaultTypes())
-	if err := topology.Err(); err != nil {
-		t.Fatal(err)
-	}
-	engine := operatortest.New[event.Enriched](topology, 2, 0, 1)
-	for range 2 {
-		engine.Send(1, &event.Enriched{Event: event.Event{ID: "e1", User: "ann", Item: "i1", Type: "view", Time: 1}})
-	}
-	engine.Drain()
-	if v := engine.Views()[ViewName]["ann"].(*View); v.Patterns.Events != 1 {
+	views := recommendtest.BehindClean(t, func(events operator.Stream[event.Enriched]) {
+		Add(events, Defaults(), event.DefaultTypes())
+	})
+	if v := views[ViewName]["ann"].(*View); v.Patterns.Events != 1 {
 		t.Errorf("%d events after an event and its repeat, want 1", v.Patterns.Events)
 	}
 }
@@ -210,125 +200,24 @@ func TestInterestsByTheDefinition(t *testing.T) {
 func TestReadsBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := Options{Alpha: 0.1, Categories: rapid.IntRange(3, 8).Draw(t, "categories"), Top: 3}
-		events := drawEvents(t)
-		cut := rapid.IntRange(0, len(events)).Draw(t, "restored after")
-		engine := operatortest.New[event.Enriched](topology(o), 1, 5*event.Second, 0)
-		stored := operatortest.New[event.Enriched](topology(o), 1, 5*event.Second, 0)
-		var published []*View
-		var then []string
-		for i := range events {
-			if i == cut {
-				var err error
-				if stored, err = stored.Restored(2, 7); err != nil {
-					t.Fatal(err)
-				}
-			}
-			engine.Send(events[i].Time, &events[i])
-			stored.Send(events[i].Time, &events[i])
-			if v, ok := engine.Views()[ViewName]["ann"].(*View); ok {
-				published, then = append(published, v), append(then, form(t, v))
-			}
-		}
-		stored.Drain()
-		for user, state := range engine.State()[StageName] {
-			if other := stored.State()[StageName][user]; string(state) != string(other) {
-				t.Fatalf("state of %s\n% x\nwith a restore in between\n% x", user, state, other)
-			}
-		}
-		for i, v := range published {
-			if form(t, v) != then[i] {
-				t.Fatalf("the view published after event %d has changed", i)
-			}
-			read, err := DecodeView([]byte(then[i]))
-			if err != nil || form(t, read) != then[i] {
-				t.Fatalf("%v: % x\nread and written\n% x", err, then[i], form(t, read))
-			}
-			one, _ := json.Marshal(v)
-			if other, _ := json.Marshal(read); string(one) != string(other) {
-				t.Fatalf("%s\nread\n%s", one, other)
-			}
-		}
+		recommendtest.ReadsBack(t, func() *operator.Topology { return topology(o) }, StageName, ViewName, DecodeView, drawEvents(t))
 	})
 }
 
-func form(t *rapid.T, v *View) string {
-	b, err := v.AppendBinary(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
-
 func TestLoadRefuses(t *testing.T) {
-	var o profile
-	empty := o.Append(nil, &state{})
-	for name, c := range map[string]struct {
-		version uint8
-		in      []byte
-		want    error
-	}{
-		"nothing":         {stateVersion, nil, wire.ErrCorrupt},
-		"truncated":       {stateVersion, empty[:len(empty)-1], wire.ErrCorrupt},
-		"bytes left over": {stateVersion, append(slices.Clone(empty), 1), wire.ErrCorrupt},
-		"later version":   {stateVersion + 1, empty, event.ErrVersion},
-	} {
-		if err := o.Load(c.version, c.in, &state{}); !errors.Is(err, c.want) {
-			t.Errorf("state, %s: %v, want %v", name, err, c.want)
-		}
-	}
-	view, _ := (&View{}).AppendBinary(nil)
-	for name, c := range map[string]struct {
-		in   []byte
-		want error
-	}{
-		"nothing":         {nil, wire.ErrCorrupt},
-		"truncated":       {view[:len(view)-1], wire.ErrCorrupt},
-		"bytes left over": {append(slices.Clone(view), 1), wire.ErrCorrupt},
-		"top of nothing":  {append([]byte{viewVersion, 1}, view[2:]...), wire.ErrCorrupt},
-		"later version":   {append([]byte{viewVersion + 1}, view[1:]...), event.ErrVersion},
-	} {
-		if _, err := DecodeView(c.in); !errors.Is(err, c.want) {
-			t.Errorf("view, %s: %v, want %v", name, err, c.want)
-		}
-	}
+	recommendtest.LoadRefuses(t, stateVersion, &profile{})
+	topOfNothing := append([]byte{viewVersion, 1}, recommendtest.Bytes(t, &View{})[2:]...)
+	recommendtest.DecodeRefuses(t, &View{}, DecodeView, topOfNothing)
 }
 
 func FuzzDecodeView(f *testing.F) {
 	interests := []Interest{{"drama", 0.5, 3, 1}, {"crime", -0.25, 0, 0}}
-	b, _ := (&View{interests, interests[:1], Patterns{Events: 4, Types: tally.Counts{{Name: "view", N: 4}}}, 1000}).AppendBinary(nil)
-	f.Add(b)
-	f.Fuzz(func(t *testing.T, in []byte) {
-		v, err := DecodeView(in)
-		if err != nil {
-			return
-		}
-		b, _ := v.AppendBinary(nil)
-		again, err := DecodeView(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if b2, _ := again.AppendBinary(nil); string(b2) != string(b) {
-			t.Errorf("% x\nread and written\n% x", b, b2)
-		}
-	})
+	patterns := Patterns{Events: 4, Types: tally.Counts{{Name: "view", N: 4}}}
+	recommendtest.FuzzDecode(f, DecodeView, &View{interests, interests[:1], patterns, 1000})
 }
 
 func FuzzLoad(f *testing.F) {
-	var o profile
-	f.Add(o.Append(nil, &state{interests: []Interest{{"drama", 0.5, 3, 1}}, updated: 1000}))
-	f.Fuzz(func(t *testing.T, in []byte) {
-		var s, again state
-		if o.Load(stateVersion, in, &s) != nil {
-			return
-		}
-		b := o.Append(nil, &s)
-		if err := o.Load(stateVersion, b, &again); err != nil {
-			t.Fatal(err)
-		}
-		if b2 := o.Append(nil, &again); string(b2) != string(b) {
-			t.Errorf("% x\nread and written\n% x", b, b2)
-		}
-	})
+	recommendtest.FuzzLoad(f, stateVersion, &profile{}, &state{interests: []Interest{{"drama", 0.5, 3, 1}}, updated: 1000})
 }
 
 // Items of two of 18 categories, as in MovieLens, of 10,000 users, answered
@@ -336,8 +225,6 @@ func FuzzLoad(f *testing.F) {
 func BenchmarkFold(b *testing.B) {
 	for _, kind := range []string{"rating", "impression"} {
 		b.Run(kind, func(b *testing.B) {
-			table := topology(Defaults()).Nodes()[0].NewTable(operator.Shard{Views: func(operator.ViewWrite) {}})
-			fold := table.Sink().(func(operator.Meta, *event.Enriched))
 			var users [10_000]string
 			for i := range users {
 				users[i] = fmt.Sprint("user-", i)
@@ -346,16 +233,10 @@ func BenchmarkFold(b *testing.B) {
 			for i := range items {
 				items[i].Categories = []string{fmt.Sprint("category-", i%18), fmt.Sprint("category-", i*7%18)}
 			}
-			e := event.Enriched{Event: event.Event{Type: kind, HasValue: true, Value: 4}}
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				e.Time = event.Time(1_700_000_000_000 + i*10)
+			first := event.Enriched{Event: event.Event{Type: kind, HasValue: true, Value: 4}}
+			recommendtest.MeasureFold(b, topology(Defaults()), first, func(i int, e *event.Enriched) {
 				e.User, e.ItemInfo = users[(i/2000*100+i%100)%len(users)], &items[i*31%len(items)]
-				fold(operator.Meta{Time: e.Time, Watermark: e.Time - 5001}, &e)
-				if i%1000 == 0 {
-					table.Answers()
-				}
-			}
+			})
 		})
 	}
 }

@@ -164,3 +164,23 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// MeasureFold runs one event after the other through a topology's first stage,
+// 10 ms of event time apart, and lets it answer after each 1000. next makes the
+// event of the given number of the one before.
+func MeasureFold(b *testing.B, t *operator.Topology, first event.Enriched, next func(i int, e *event.Enriched)) {
+	table := t.Nodes()[0].NewTable(operator.Shard{Views: func(operator.ViewWrite) {}})
+	fold := table.Sink().(func(operator.Meta, *event.Enriched))
+	e := first
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		e.Time = event.Time(1_700_000_000_000 + i*10)
+		next(i, &e)
+		watermark := e.Time - bound - 1
+		fold(operator.Meta{Time: e.Time, Watermark: watermark}, &e)
+		if i%1000 == 0 {
+			table.Advance(watermark)
+			table.Answers()
+		}
+	}
+}

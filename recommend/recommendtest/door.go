@@ -1,8 +1,12 @@
 package recommendtest
 
 import (
+	"testing"
+
 	"millrace/event"
 	"millrace/operator"
+	"millrace/operator/operatortest"
+	"millrace/recommend/clean"
 )
 
 // Door stands in for the stage that cleans events: keyed by user, it emits
@@ -35,4 +39,29 @@ func Topology(wire func(events operator.Stream[event.Enriched])) *operator.Topol
 	t, source := operator.NewTopology[event.Enriched]()
 	wire(Door(source))
 	return t
+}
+
+// Alone is a topology of one stage that reads the source: what it emits and
+// answers is not among what another stage does.
+func Alone[K operator.Key, S any](stage operator.Stage[K, S, event.Enriched]) *operator.Topology {
+	t, events := operator.NewTopology[event.Enriched]()
+	operator.Add(events, stage)
+	return t
+}
+
+// BehindClean sends a view of "ann" and its repeat through clean to what is
+// wired behind it, and gives the views.
+func BehindClean(t *testing.T, wire func(events operator.Stream[event.Enriched])) map[string]map[string]operator.Value {
+	t.Helper()
+	topology, events := operator.NewTopology[event.Enriched]()
+	wire(operator.From[event.Enriched](clean.Add(events, clean.Defaults()), clean.PortEvents))
+	if err := topology.Err(); err != nil {
+		t.Fatal(err)
+	}
+	engine := operatortest.New[event.Enriched](topology, 2, 0, 1)
+	for range 2 {
+		engine.Send(1, &event.Enriched{Event: event.Event{ID: "e1", User: "ann", Item: "i1", Type: event.TypeView, Time: 1}})
+	}
+	engine.Drain()
+	return engine.Views()
 }

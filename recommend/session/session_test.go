@@ -1,7 +1,6 @@
 package session
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,17 +9,13 @@ import (
 	"pgregory.net/rapid"
 
 	"millrace/event"
-	"millrace/event/wire"
 	"millrace/operator"
 	"millrace/operator/operatortest"
-	"millrace/recommend/clean"
+	"millrace/recommend/recommendtest"
 )
 
-func topology(o Options) *operator.Topology {
-	t, events := operator.NewTopology[event.Enriched]()
-	operator.Add(events, stage(o)) // without clean, whose output would fill the scripts
-	return t
-}
+// topology has no clean, whose output would fill the scripts.
+func topology(o Options) *operator.Topology { return recommendtest.Alone(stage(o)) }
 
 func TestScripts(t *testing.T) {
 	operatortest.RunScript(t, "testdata/default", func() *operator.Topology { return topology(Defaults()) })
@@ -31,18 +26,8 @@ func TestScripts(t *testing.T) {
 
 // The stage fits behind clean.
 func TestChainsToClean(t *testing.T) {
-	topology, events := operator.NewTopology[event.Enriched]()
-	h := clean.Add(events, clean.Defaults())
-	Add(operator.From[event.Enriched](h, clean.PortEvents), Defaults())
-	if err := topology.Err(); err != nil {
-		t.Fatal(err)
-	}
-	engine := operatortest.New[event.Enriched](topology, 2, 0, 1)
-	for range 2 {
-		engine.Send(1, &event.Enriched{Event: event.Event{ID: "e1", User: "ann", Item: "i1", Type: "view", Time: 1}})
-	}
-	engine.Drain()
-	if v := engine.Views()[ViewName]["ann"].(*View); v.Open.Events != 1 {
+	views := recommendtest.BehindClean(t, func(events operator.Stream[event.Enriched]) { Add(events, Defaults()) })
+	if v := views[ViewName]["ann"].(*View); v.Open.Events != 1 {
 		t.Errorf("%d events after an event and its repeat, want 1", v.Open.Events)
 	}
 }
@@ -213,123 +198,22 @@ func TestSessionsOfEventsByTime(t *testing.T) {
 func TestReadsBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := Options{Gap: 3 * event.Second, Items: rapid.IntRange(1, 9).Draw(t, "items")}
-		events := drawEvents(t, 9000)
-		cut := rapid.IntRange(0, len(events)).Draw(t, "restored after")
-		engine := operatortest.New[event.Enriched](topology(o), 1, 5*event.Second, 0)
-		stored := operatortest.New[event.Enriched](topology(o), 1, 5*event.Second, 0)
-		var published []*View
-		var then []string
-		for i := range events {
-			if i == cut {
-				var err error
-				if stored, err = stored.Restored(2, 7); err != nil {
-					t.Fatal(err)
-				}
-			}
-			engine.Send(events[i].Time, &events[i])
-			stored.Send(events[i].Time, &events[i])
-			if v, ok := engine.Views()[ViewName]["ann"].(*View); ok {
-				published, then = append(published, v), append(then, form(t, v))
-			}
-		}
-		stored.Drain()
-		for user, state := range engine.State()[StageName] {
-			if other := stored.State()[StageName][user]; string(state) != string(other) {
-				t.Fatalf("state of %s\n% x\nwith a restore in between\n% x", user, state, other)
-			}
-		}
-		for i, v := range published {
-			if form(t, v) != then[i] {
-				t.Fatalf("the view published after event %d has changed", i)
-			}
-			read, err := DecodeView([]byte(then[i]))
-			if err != nil || form(t, read) != then[i] {
-				t.Fatalf("%v: % x\nread and written\n% x", err, then[i], form(t, read))
-			}
-			one, _ := json.Marshal(v)
-			if other, _ := json.Marshal(read); string(one) != string(other) {
-				t.Fatalf("%s\nread\n%s", one, other)
-			}
-		}
+		recommendtest.ReadsBack(t, func() *operator.Topology { return topology(o) }, StageName, ViewName, DecodeView, drawEvents(t, 9000))
 	})
-}
-
-func form(t *rapid.T, v *View) string {
-	b, err := v.AppendBinary(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }
 
 func TestLoadRefuses(t *testing.T) {
-	var o session
-	empty := o.Append(nil, &state{})
-	for name, c := range map[string]struct {
-		version uint8
-		in      []byte
-		want    error
-	}{
-		"nothing":         {stateVersion, nil, wire.ErrCorrupt},
-		"truncated":       {stateVersion, empty[:len(empty)-1], wire.ErrCorrupt},
-		"bytes left over": {stateVersion, append(slices.Clone(empty), 1), wire.ErrCorrupt},
-		"later version":   {stateVersion + 1, empty, event.ErrVersion},
-	} {
-		if err := o.Load(c.version, c.in, &state{}); !errors.Is(err, c.want) {
-			t.Errorf("state, %s: %v, want %v", name, err, c.want)
-		}
-	}
-	view, _ := (&View{}).AppendBinary(nil)
-	for name, c := range map[string]struct {
-		in   []byte
-		want error
-	}{
-		"nothing":         {nil, wire.ErrCorrupt},
-		"truncated":       {view[:len(view)-1], wire.ErrCorrupt},
-		"bytes left over": {append(slices.Clone(view), 1), wire.ErrCorrupt},
-		"later version":   {append([]byte{viewVersion + 1}, view[1:]...), event.ErrVersion},
-	} {
-		if _, err := DecodeView(c.in); !errors.Is(err, c.want) {
-			t.Errorf("view, %s: %v, want %v", name, err, c.want)
-		}
-	}
+	recommendtest.LoadRefuses(t, stateVersion, &session{})
+	recommendtest.DecodeRefuses(t, &View{}, DecodeView)
 }
 
 func FuzzDecodeView(f *testing.F) {
-	b, _ := (&View{Open: &Open{1000, 2000, 3, []string{"i2", "i1"}}, ClosedSessions: 2, ClosedLength: 500}).AppendBinary(nil)
-	f.Add(b)
-	f.Fuzz(func(t *testing.T, in []byte) {
-		v, err := DecodeView(in)
-		if err != nil {
-			return
-		}
-		b, _ := v.AppendBinary(nil)
-		again, err := DecodeView(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if b2, _ := again.AppendBinary(nil); string(b2) != string(b) {
-			t.Errorf("% x\nread and written\n% x", b, b2)
-		}
-	})
+	recommendtest.FuzzDecode(f, DecodeView, &View{Open: &Open{1000, 2000, 3, []string{"i2", "i1"}}, ClosedSessions: 2, ClosedLength: 500})
 }
 
 func FuzzLoad(f *testing.F) {
-	o := session{options: Defaults()}
-	f.Add(o.Append(nil, &state{closed: 1, opened: []opened{{1000, 2000, 3, []met{newMet("i1", 1500)}, nil}}}))
-	f.Fuzz(func(t *testing.T, in []byte) {
-		var s, again state
-		if o.Load(stateVersion, in, &s) != nil {
-			return
-		}
-		b := o.Append(nil, &s)
-		if err := o.Load(stateVersion, b, &again); err != nil {
-			t.Fatal(err)
-		}
-		if b2 := o.Append(nil, &again); string(b2) != string(b) {
-			t.Errorf("% x\nread and written\n% x", b, b2)
-		}
-	})
+	recommendtest.FuzzLoad(f, stateVersion, &session{options: Defaults()},
+		&state{closed: 1, opened: []opened{{1000, 2000, 3, []met{newMet("i1", 1500)}, nil}}})
 }
 
 // Sessions of 100 of 10,000 users at a time, answered every 1000 events.
@@ -339,23 +223,14 @@ func BenchmarkFold(b *testing.B) {
 		length int // events in a session
 	}{{"view", 20}, {"view", 200}, {"impression", 20}} {
 		b.Run(fmt.Sprint(c.kind, "/", c.length), func(b *testing.B) {
-			table := topology(Defaults()).Nodes()[0].NewTable(operator.Shard{Views: func(operator.ViewWrite) {}})
-			fold := table.Sink().(func(operator.Meta, *event.Enriched))
 			var users, items [10_000]string
 			for i := range users {
 				users[i], items[i] = fmt.Sprint("user-", i), fmt.Sprint("item-", i)
 			}
-			e := event.Enriched{Event: event.Event{Type: c.kind}}
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				e.Time = event.Time(1_700_000_000_000 + i*10)
+			first := event.Enriched{Event: event.Event{Type: c.kind}}
+			recommendtest.MeasureFold(b, topology(Defaults()), first, func(i int, e *event.Enriched) {
 				e.User, e.Item = users[(i/100/c.length*100+i%100)%len(users)], items[i*31%len(items)]
-				fold(operator.Meta{Time: e.Time, Watermark: e.Time - 5001}, &e)
-				if i%1000 == 0 {
-					table.Advance(e.Time - 5001)
-					table.Answers()
-				}
-			}
+			})
 		})
 	}
 }
