@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sync"
@@ -27,6 +28,14 @@ type AppenderOptions struct {
 	// numbers, by one goroutine. The Block is the receiver's own. While Deliver
 	// blocks nothing more is committed: that is the backpressure. Nil = nobody.
 	Deliver func(*Block)
+	// Recovered is called when the log works again after a failure, with the
+	// number of its last block, which has been delivered. Batches are taken
+	// once it returns. Nil = nobody.
+	Recovered func(last uint64)
+	// RecoverEvery is how long a log that has failed is left alone before it is
+	// tried again, 0 = 1 s. Where that helps only for a short while the time
+	// grows.
+	RecoverEvery time.Duration
 }
 
 func (o AppenderOptions) withDefaults() AppenderOptions {
@@ -41,6 +50,10 @@ func (o AppenderOptions) withDefaults() AppenderOptions {
 	if o.Deliver == nil {
 		o.Deliver = func(*Block) {}
 	}
+	if o.Recovered == nil {
+		o.Recovered = func(uint64) {}
+	}
+	o.RecoverEvery = cmp.Or(o.RecoverEvery, time.Second)
 	return o
 }
 
@@ -98,19 +111,27 @@ type forming struct {
 // being synced what arrives waits, and is committed together after it; there
 // is no other delay, so that a lone event costs one sync. Its methods may be
 // called concurrently.
+//
+// When the log fails everything that waits fails, and nothing is taken until
+// the log works again, which the Appender sees to. Blocks that turn out to be
+// stored although they were not acknowledged are delivered then: the receiver
+// sees what the log has.
 type Appender struct {
 	log *Log
 	o   AppenderOptions
 
-	wake    chan struct{} // holds a token while there may be something to do
-	stopped chan struct{} // closed when the goroutine has ended
+	wake      chan struct{} // holds a token while there may be something to do
+	stopped   chan struct{} // closed when the goroutine has ended
+	delivered uint64        // the last block that was; of the goroutine, like the next two
+	recovered time.Time     // when the log last worked again
+	pause     time.Duration // before it is tried again
 
 	mu           sync.Mutex
 	queue        []*forming // in the order of their future numbers
 	queuedEvents int        // also those that are being committed
 	queuedBytes  int
 	closed       bool
-	err          error // why nothing is taken any more
+	err          error // why nothing is taken
 }
 
 // NewAppender starts an Appender on log, which nobody else should append to
@@ -121,6 +142,8 @@ func NewAppender(log *Log, o AppenderOptions) *Appender {
 		o:       o.withDefaults(),
 		wake:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),
+
+		delivered: log.Last(),
 	}
 	go a.run()
 	return a
@@ -129,7 +152,7 @@ func NewAppender(log *Log, o AppenderOptions) *Appender {
 // Submit queues a batch. Batches of kind Events that wait together share a
 // block; a batch of any other kind is a block of its own. The error is
 // ErrOverloaded when the queue is full, ErrInvalid for a batch that cannot be
-// stored, ErrClosed after Close, and ErrUnavailable once a commit has failed.
+// stored, ErrClosed after Close, and that of Err while the log has failed.
 func (a *Appender) Submit(records Batch) (*Ticket, error) {
 	b := Block{Kind: records.Kind, Count: records.Count, Payload: records.Payload}
 	if err := b.check(); err != nil {
@@ -158,6 +181,17 @@ func (a *Appender) Submit(records Batch) (*Ticket, error) {
 	default:
 	}
 	return t, nil
+}
+
+// Err is nil while batches are taken, if there is room, and else why they are
+// not: ErrUnavailable while the log has failed, or ErrClosed.
+func (a *Appender) Err() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.err == nil && a.closed {
+		return ErrClosed
+	}
+	return cmp.Or(a.err, a.log.Err())
 }
 
 // admit says why a batch is not taken now. The caller holds mu.
@@ -226,7 +260,13 @@ func (a *Appender) run() {
 		if !more {
 			return
 		}
-		<-a.wake
+		select {
+		case <-a.wake:
+		case <-a.log.Failed():
+			if !a.recover() {
+				return
+			}
+		}
 	}
 }
 
@@ -249,7 +289,7 @@ func (a *Appender) take() (blocks []*forming, more bool) {
 }
 
 // commit stamps and appends the blocks, completes their tickets and delivers
-// them. After a failure everything that is queued fails as well.
+// them. After a failure of the log everything that is queued fails as well.
 func (a *Appender) commit(blocks []*forming) {
 	// A clock that was set back must not run processing-time windows backwards.
 	now := max(a.o.Now(), a.log.LastTime())
@@ -265,10 +305,8 @@ func (a *Appender) commit(blocks []*forming) {
 		a.queuedEvents -= b.Count
 		a.queuedBytes -= len(b.Payload)
 	}
-	if err != nil && a.err == nil {
-		a.err = err
-		blocks = append(blocks, a.queue...)
-		a.queue, a.queuedEvents, a.queuedBytes = nil, 0, 0
+	if err != nil && a.log.Err() != nil {
+		blocks = append(blocks, a.refuse(err)...)
 	}
 	a.mu.Unlock()
 
@@ -280,7 +318,89 @@ func (a *Appender) commit(blocks []*forming) {
 		return
 	}
 	for _, b := range list {
-		a.o.Deliver(b)
+		a.deliver(b)
+	}
+}
+
+// refuse takes no more batches because of err, and returns those that waited.
+// The caller holds mu.
+func (a *Appender) refuse(err error) []*forming {
+	waited := a.queue
+	a.err, a.queue, a.queuedEvents, a.queuedBytes = err, nil, 0, 0
+	return waited
+}
+
+func (a *Appender) deliver(b *Block) {
+	a.o.Deliver(b)
+	a.delivered = b.Number
+}
+
+// The time before a log is tried again doubles, up to maxRecoverPause times
+// RecoverEvery, each time that it fails within recoverProof of having recovered.
+const (
+	maxRecoverPause = 32
+	recoverProof    = time.Minute
+)
+
+// recover tries until the log works again, and then goes on. It is false if
+// the Appender was closed meanwhile.
+func (a *Appender) recover() bool {
+	a.pause = min(2*a.pause, maxRecoverPause*a.o.RecoverEvery)
+	if time.Since(a.recovered) > recoverProof {
+		a.pause = a.o.RecoverEvery
+	}
+	for err := a.log.Err(); err != nil; err = a.reopen() {
+		a.mu.Lock()
+		waited := a.refuse(err)
+		a.mu.Unlock()
+		for _, f := range waited {
+			f.err = err
+			close(f.done)
+		}
+		if !a.sleep(a.pause) {
+			return false
+		}
+	}
+	a.recovered = time.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.err = nil
+	return true
+}
+
+// reopen makes the log work again and delivers the blocks that are in it
+// although their commit has failed.
+func (a *Appender) reopen() error {
+	if err := a.log.Recover(); err != nil {
+		return err
+	}
+	err := a.log.Scan(a.delivered+1, func(b *Block) error {
+		own := *b
+		own.Payload = slices.Clone(b.Payload)
+		own.Positions = slices.Clone(b.Positions)
+		a.deliver(&own)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	a.o.Recovered(a.delivered)
+	return nil
+}
+
+// sleep is false if the Appender is closed before the time has passed.
+func (a *Appender) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case _, open := <-a.wake:
+			if !open {
+				return false
+			}
+		case <-timer.C:
+			return true
+		}
 	}
 }
 

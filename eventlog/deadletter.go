@@ -56,6 +56,9 @@ func (d *deadLetters) limits(o Options) {
 
 // load reads the statistics, which are stored with every change.
 func (d *deadLetters) load(db *pebble.DB) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.set(extent{})
 	v, closer, err := db.Get([]byte{prefixStatistics})
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil

@@ -3,6 +3,7 @@ package eventlog
 import (
 	"errors"
 	"fmt"
+	"syscall"
 )
 
 // The errors of this package, for errors.Is.
@@ -15,8 +16,8 @@ var (
 	ErrInUse = errors.New("directory in use")
 	// ErrUnavailable is the error of a store that failed: a full disk, an
 	// input or output error. What was being written may or may not be stored.
-	// A Log that failed in writing accepts no more writes until it is opened
-	// again.
+	// A Log that failed in writing accepts no more writes until Recover, which
+	// an Appender calls, succeeds or it is opened again.
 	ErrUnavailable = errors.New("the event log's storage is unavailable")
 	// ErrClosed is the error of a Log or an Appender that was closed.
 	ErrClosed = errors.New("the event log is closed")
@@ -51,3 +52,24 @@ func (e *CorruptError) Unwrap() error { return e.Err }
 
 // Is makes every CorruptError an ErrCorrupt.
 func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
+
+// Cause says in a few words why the storage failed, without the names of
+// files: for people who are not to know them.
+func Cause(err error) string {
+	for _, c := range []struct {
+		is   error
+		text string
+	}{
+		{syscall.ENOSPC, "the disk is full"},
+		{syscall.EDQUOT, "the disk quota is used up"},
+		{syscall.EROFS, "the file system is read-only"},
+		{syscall.EFBIG, "a file has become too large for the file system or the process's limit"},
+		{syscall.EIO, "the disk reports an input/output error"},
+		{ErrCorrupt, "the log is damaged"},
+	} {
+		if errors.Is(err, c.is) {
+			return c.text
+		}
+	}
+	return "its storage failed"
+}

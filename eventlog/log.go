@@ -1,13 +1,13 @@
 package eventlog
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -16,13 +16,11 @@ import (
 
 // Log is an open log. Its methods may be called concurrently.
 type Log struct {
-	dir      string
-	readOnly bool
-	db       *pebble.DB
-	codec    *codec
-	disk     *storeFS
-	health   *health
-	dead     deadLetters
+	dir     string
+	options Options
+	codec   *codec
+	lock    *dirLock
+	dead    deadLetters
 
 	last atomic.Uint64 // number of the last durable block
 
@@ -31,12 +29,16 @@ type Log struct {
 	buf      []byte     // reused for the stored form of a block
 
 	rewriteMu sync.Mutex // one redaction at a time
+	reopenMu  sync.Mutex // one Recover or Close at a time
+	warned    time.Time  // when Recover last told that it does not succeed
 
-	commits  atomic.Int64 // running in Pebble
-	broken   atomic.Bool  // a commit panicked: Pebble's locks are held for ever
-	closeMu  sync.Mutex
+	// The store is replaced only while no call uses it: between enter and
+	// leave it stays the same.
+	*store
+	useMu    sync.Mutex
 	closed   atomic.Bool
-	inFlight sync.WaitGroup // calls that use db
+	down     atomic.Pointer[error] // why the store is not to be used: it failed and is being replaced
+	inFlight sync.WaitGroup        // calls that use the store
 }
 
 // Open opens the log in dir, creating it unless o says ReadOnly, and recovers
@@ -57,64 +59,75 @@ func Open(dir string, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := newHealth(o.Logger, dir)
-	disk := &storeFS{FS: o.FS, health: h}
-	db, err := openStore(dir, o, disk)
+	lock := &dirLock{}
+	s, err := openStore(dir, o, lock)
 	if err != nil {
 		c.close()
-		return nil, err
+		return nil, errors.Join(err, lock.release())
 	}
-	l := &Log{dir: dir, readOnly: o.ReadOnly, db: db, codec: c, disk: disk, health: h}
+	l := &Log{dir: dir, options: o, store: s, codec: c, lock: lock}
 	l.dead.limits(o)
-	if err := errors.Join(l.loadLast(), l.dead.load(db), l.renewWAL()); err != nil {
+	if err := errors.Join(l.load(s), l.renewWAL()); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// load reads where the log and the dead letters end.
+func (l *Log) load(s *store) error {
+	last, at, err := s.end(l.codec)
+	if err != nil {
+		return err
+	}
+	l.appendMu.Lock()
+	l.last.Store(last)
+	l.lastTime = at
+	l.appendMu.Unlock()
+	return l.dead.load(s.db)
 }
 
 // renewWAL gives a new log another write-ahead log: Pebble writes the first
 // one of a database in an old format, in which damage in the middle looks like
 // the end.
 func (l *Log) renewWAL() error {
-	if l.readOnly || l.Last() > 0 {
+	if l.options.ReadOnly || l.Last() > 0 {
 		return nil
 	}
 	return l.guard(l.db.Flush)
 }
 
-// loadLast finds the last block.
-func (l *Log) loadLast() error {
-	it, err := l.db.NewIter(&pebble.IterOptions{LowerBound: key(prefixBlock, 0), UpperBound: []byte{prefixBlock + 1}})
+// end is the number and the time of the last block, 0 when there is none.
+func (s *store) end(c *codec) (number uint64, at event.Time, err error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: key(prefixBlock, 0), UpperBound: []byte{prefixBlock + 1}})
 	if err != nil {
-		return storeError(err)
+		return 0, 0, storeError(err)
 	}
 	defer release(it)
 	if !it.Last() {
-		return storeError(it.Error())
+		return 0, 0, storeError(it.Error())
 	}
 	number, ok := keyNumber(prefixBlock, it.Key())
 	if !ok {
-		return fmt.Errorf("%w: unknown key %q", ErrCorrupt, it.Key())
+		return 0, 0, fmt.Errorf("%w: unknown key %q", ErrCorrupt, it.Key())
 	}
 	v, err := it.ValueAndErr()
 	if err != nil {
-		return storeError(err)
+		return 0, 0, storeError(err)
 	}
 	var b Block
-	if _, err := l.codec.decode(number, v, &b, nil); err != nil {
-		return err
+	if _, err := c.decode(number, v, &b, nil); err != nil {
+		return 0, 0, err
 	}
-	l.last.Store(number)
-	l.lastTime = b.Time
-	return nil
+	return number, b.Time, nil
 }
 
-// enter says that db is in use until leave is called; after Close it fails.
+// enter says that the store is in use until leave is called. It fails after
+// Close and while the store is being replaced.
 func (l *Log) enter() error {
-	l.closeMu.Lock()
-	defer l.closeMu.Unlock()
-	if l.closed.Load() {
-		return ErrClosed
+	l.useMu.Lock()
+	defer l.useMu.Unlock()
+	if err := l.interrupted(); err != nil {
+		return err
 	}
 	l.inFlight.Add(1)
 	return nil
@@ -122,9 +135,20 @@ func (l *Log) enter() error {
 
 func (l *Log) leave() { l.inFlight.Done() }
 
+// interrupted is why a call that takes long is to end early, or nil.
+func (l *Log) interrupted() error {
+	if l.closed.Load() {
+		return ErrClosed
+	}
+	if err := l.down.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // enterWrite is enter for a call that writes.
 func (l *Log) enterWrite() error {
-	if l.readOnly {
+	if l.options.ReadOnly {
 		return ErrReadOnly
 	}
 	if err := l.enter(); err != nil {
@@ -139,30 +163,40 @@ func (l *Log) enterWrite() error {
 
 // Close waits for the calls that are running, of which scans and redactions end
 // early with ErrClosed; it moves what is in the write-ahead log to tables and
-// closes the log. A second Close does nothing. If the store
-// failed so that Pebble cannot be closed, ErrUnavailable is returned and the
-// directory stays locked until the process ends; nothing acknowledged is lost
-// by that.
+// closes the log. A second Close does nothing. The error of a log whose store
+// had failed is ErrUnavailable; nothing acknowledged is lost by that.
 func (l *Log) Close() error {
-	l.closeMu.Lock()
+	l.useMu.Lock()
 	again := l.closed.Swap(true)
-	l.closeMu.Unlock()
+	l.useMu.Unlock()
 	if again {
 		return nil
 	}
+	l.reopenMu.Lock()
+	defer l.reopenMu.Unlock()
 	l.inFlight.Wait()
-	var err error
-	if !l.readOnly && l.health.err() == nil {
-		err = l.guard(l.db.Flush)
-	}
-	if !l.disk.close() || l.broken.Load() || l.commits.Load() > 0 {
-		return fmt.Errorf("closing the event log in %s: %w", l.dir, cmp.Or(l.health.err(), ErrUnavailable))
-	}
+	err := l.closeStore()
 	l.codec.close()
-	if err := errors.Join(err, l.db.Close()); err != nil {
-		return fmt.Errorf("closing the event log in %s: %w", l.dir, storeError(err))
+	if err := errors.Join(err, l.lock.release()); err != nil {
+		return fmt.Errorf("closing the event log in %s: %w", l.dir, err)
 	}
 	return nil
+}
+
+// closeStore closes the store that nobody uses.
+func (l *Log) closeStore() error {
+	if err := l.down.Load(); err != nil {
+		return *err // and the store was abandoned
+	}
+	var err error
+	if !l.options.ReadOnly && l.health.err() == nil {
+		err = l.guard(l.db.Flush)
+	}
+	if failed := l.health.err(); failed != nil {
+		l.abandon()
+		return failed
+	}
+	return errors.Join(err, l.store.close())
 }
 
 // Last is the number of the last durable block, 0 when there is none.
@@ -258,50 +292,6 @@ func deletesUser(b *Block) (deletes bool, err error) {
 	return deletes, nil
 }
 
-// commit applies the batch and closes it; any error is a failure of the store.
-func (l *Log) commit(batch *pebble.Batch, o *pebble.WriteOptions) error {
-	err := l.guard(func() error { return errors.Join(l.db.Apply(batch, o), batch.Close()) })
-	if err != nil {
-		l.health.fail(err)
-	}
-	return l.health.err()
-}
-
-// guard runs a writing call of Pebble. A full disk can hold such a call up for
-// ever while Pebble retries, so it runs beside the caller, who is let go when
-// the store fails.
-func (l *Log) guard(call func() error) error {
-	done := make(chan error, 1)
-	l.commits.Add(1)
-	go func() {
-		err := l.recovering(call)
-		l.commits.Add(-1)
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		// Pebble's Apply returns nil even if the write-ahead log failed.
-		if failed := l.health.err(); failed != nil || err == nil {
-			return failed
-		}
-		return storeError(err)
-	case <-l.health.failed:
-		return l.health.err()
-	}
-}
-
-// recovering makes a panic of Pebble a failure of the store, which cannot be
-// closed then: Pebble's locks are held for ever.
-func (l *Log) recovering(call func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			l.broken.Store(true)
-			l.health.fail(fmt.Errorf("pebble: %v", p))
-		}
-	}()
-	return call()
-}
-
 // Read gives block n, its payload a copy of its own. A block beyond the end is
 // ErrNotFound; one that is damaged or missing is ErrCorrupt.
 func (l *Log) Read(n uint64) (*Block, error) {
@@ -350,8 +340,8 @@ func (l *Log) scan(from, to uint64, fn func(*Block) error) error {
 	var buf []byte
 	next := from
 	for ok := it.First(); ok; ok = it.Next() {
-		if l.closed.Load() {
-			return fmt.Errorf("scanning: %w", ErrClosed)
+		if err := l.interrupted(); err != nil {
+			return fmt.Errorf("scanning: %w", err)
 		}
 		if buf, err = l.decodeAt(it, next, &b, buf); err != nil {
 			return err

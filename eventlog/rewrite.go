@@ -59,8 +59,8 @@ func (l *Log) rewrite(fn func(*Block) (bool, error), s span) (changed span, err 
 	var buf []byte
 	next := s.high
 	for ok := it.Last(); ok; ok = it.Prev() {
-		if l.closed.Load() {
-			return changed, fmt.Errorf("rewriting: %w", ErrClosed)
+		if err := l.interrupted(); err != nil {
+			return changed, fmt.Errorf("rewriting: %w", err)
 		}
 		if buf, err = l.decodeAt(it, next, &b, buf); err != nil {
 			return changed, err
@@ -117,8 +117,8 @@ func (l *Log) purge(s span) error {
 	}
 	defer l.leave()
 	for low := s.low; low <= s.high; low += purgeBlocks {
-		if l.closed.Load() {
-			return fmt.Errorf("purging: %w", ErrClosed)
+		if err := l.interrupted(); err != nil {
+			return fmt.Errorf("purging: %w", err)
 		}
 		after := min(low+purgeBlocks, s.high+1)
 		if err := l.guard(func() error {

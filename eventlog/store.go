@@ -7,6 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -108,19 +111,131 @@ func pebbleOptions(o Options, disk *storeFS) *pebble.Options {
 	return p
 }
 
-// openStore opens the database in dir.
-func openStore(dir string, o Options, disk *storeFS) (*pebble.DB, error) {
-	db, err := pebble.Open(dir, pebbleOptions(o, disk))
-	switch {
+// store is one opening of the database. After a failure another one takes its
+// place.
+type store struct {
+	db      *pebble.DB
+	disk    *storeFS
+	health  *health
+	commits sync.WaitGroup // calls that write, in Pebble
+	broken  atomic.Bool    // a commit panicked: Pebble's locks are held for ever
+}
+
+// openStore opens the database in dir. On an error it leaves nothing behind
+// that could still change the directory, but perhaps the lock.
+func openStore(dir string, o Options, lock *dirLock) (*store, error) {
+	h := newHealth(o.Logger, dir)
+	s := &store{health: h, disk: newStoreFS(o.FS, h, lock)}
+	opened := make(chan error, 1)
+	go func() {
+		db, err := pebble.Open(dir, pebbleOptions(o, s.disk))
+		s.db = db
+		opened <- err
+	}()
+	var err error
+	select {
+	case err = <-opened:
+	case <-h.failed:
+		// Pebble would try for ever to flush what it replays. Once it is fenced
+		// off it succeeds.
+		s.disk.fenceOff()
+		select {
+		case err = <-opened:
+		case <-time.After(abandonPatience):
+			return nil, fmt.Errorf("opening the event log in %s: %w", dir, h.err())
+		}
+	}
+	switch failed := h.err(); {
+	case failed != nil:
+		if err == nil {
+			s.abandon()
+		}
+		return nil, fmt.Errorf("opening the event log in %s: %w", dir, failed)
 	case err == nil:
-		disk.open.Store(true)
-		return db, nil
+		s.disk.open.Store(true)
+		h.opened.Store(true)
+		return s, nil
 	case errors.Is(err, ErrInUse):
 		return nil, fmt.Errorf("%w: another millrace process uses %s", ErrInUse, dir)
 	case errors.Is(err, pebble.ErrDBDoesNotExist):
 		return nil, fmt.Errorf("%w: no event log in %s", ErrNotFound, dir)
 	}
 	return nil, fmt.Errorf("opening the event log in %s: %w", dir, storeError(err))
+}
+
+// abandonPatience is how long Pebble may take to end once it is fenced off.
+const abandonPatience = 5 * time.Second
+
+// abandon closes a store that has failed, without changing the disk any more:
+// what is on it is to be found out by opening it again. Nobody may use the
+// store. One that can not be closed keeps its memory.
+func (s *store) abandon() {
+	s.disk.fenceOff()
+	s.health.abandoned.Store(true)
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		defer func() { _ = recover() }() // of Pebble in disarray nothing is expected
+		s.commits.Wait()
+		if !s.broken.Load() {
+			_ = s.db.Close() // nobody is interested in its errors any more
+		}
+	}()
+	select {
+	case <-closed:
+	case <-time.After(abandonPatience):
+		s.health.log.Warn("the storage engine of the event log did not end after its failure; its memory is lost until the process ends",
+			"dir", s.health.dir)
+	}
+}
+
+// close closes a store that works.
+func (s *store) close() error {
+	s.disk.open.Store(false) // errors of the write-ahead log are Close's now
+	return storeError(s.db.Close())
+}
+
+// commit applies the batch and closes it; any error is a failure of the store.
+func (s *store) commit(batch *pebble.Batch, o *pebble.WriteOptions) error {
+	err := s.guard(func() error { return errors.Join(s.db.Apply(batch, o), batch.Close()) })
+	if err != nil {
+		s.health.fail(err)
+	}
+	return s.health.err()
+}
+
+// guard runs a writing call of Pebble. A full disk can hold such a call up for
+// ever while Pebble retries, so it runs beside the caller, who is let go when
+// the store fails.
+func (s *store) guard(call func() error) error {
+	done := make(chan error, 1)
+	s.commits.Add(1)
+	go func() {
+		defer s.commits.Done()
+		done <- s.recovering(call)
+	}()
+	select {
+	case err := <-done:
+		// Pebble's Apply returns nil even if the write-ahead log failed.
+		if failed := s.health.err(); failed != nil || err == nil {
+			return failed
+		}
+		return storeError(err)
+	case <-s.health.failed:
+		return s.health.err()
+	}
+}
+
+// recovering makes a panic of Pebble a failure of the store, which cannot be
+// closed then: Pebble's locks are held for ever.
+func (s *store) recovering(call func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.broken.Store(true)
+			s.health.fail(fmt.Errorf("pebble: %v", p))
+		}
+	}()
+	return call()
 }
 
 // storeError wraps an error of Pebble as ErrCorrupt or ErrUnavailable.
