@@ -63,59 +63,62 @@ func submit(t *testing.T, a *Appender, b Batch) *Ticket {
 	return ticket
 }
 
+// waiting is what waits together, and the blocks that it becomes.
+var waiting = []struct {
+	name    string
+	o       AppenderOptions
+	batches []Batch
+	blocks  []string
+	tickets []string // block and first record
+}{
+	{
+		name:    "events are joined in order",
+		batches: []Batch{events(2, "ab"), events(1, "c"), events(3, "def")},
+		blocks:  []string{`2 events t=1 n=6 [] "abcdef"`},
+		tickets: []string{"2/0", "2/2", "2/3"},
+	},
+	{
+		name:    "other kinds are blocks of their own",
+		batches: []Batch{events(1, "a"), config("x"), config("y"), events(1, "b"), events(1, "c")},
+		blocks: []string{
+			`2 events t=1 n=1 [] "a"`, `3 config t=1 n=1 [] "x"`, `4 config t=1 n=1 [] "y"`, `5 events t=1 n=2 [] "bc"`,
+		},
+		tickets: []string{"2/0", "3/0", "4/0", "5/0", "5/1"},
+	},
+	{
+		name:    "a block ends at its number of records",
+		o:       AppenderOptions{MaxBlockEvents: 3},
+		batches: []Batch{events(2, "ab"), events(1, "c"), events(1, "d"), events(2, "ef"), events(1, "g")},
+		blocks:  []string{`2 events t=1 n=3 [] "abc"`, `3 events t=1 n=3 [] "def"`, `4 events t=1 n=1 [] "g"`},
+		tickets: []string{"2/0", "2/2", "3/0", "3/1", "4/0"},
+	},
+	{
+		name:    "a block ends at its bytes",
+		o:       AppenderOptions{MaxBlockBytes: 5},
+		batches: []Batch{events(1, "abc"), events(1, "de"), events(1, "fgh"), events(1, "ijk")},
+		blocks:  []string{`2 events t=1 n=2 [] "abcde"`, `3 events t=1 n=1 [] "fgh"`, `4 events t=1 n=1 [] "ijk"`},
+		tickets: []string{"2/0", "2/1", "3/0", "4/0"},
+	},
+	{
+		name:    "a larger batch is one block",
+		o:       AppenderOptions{MaxBlockEvents: 3},
+		batches: []Batch{events(1, "a"), events(5, "bcdef"), events(1, "g")},
+		blocks:  []string{`2 events t=1 n=1 [] "a"`, `3 events t=1 n=5 [] "bcdef"`, `4 events t=1 n=1 [] "g"`},
+		tickets: []string{"2/0", "3/0", "4/0"},
+	},
+	{
+		name: "the last position of a source counts",
+		batches: []Batch{
+			events(1, "a", Position{"x", 1}), events(1, "b", Position{"y", 7}, Position{"x", 2}), events(0, "", Position{"y", 8}),
+		},
+		blocks:  []string{`2 events t=1 n=2 [{x 2} {y 8}] "ab"`},
+		tickets: []string{"2/0", "2/1", "2/2"},
+	},
+}
+
 func TestWhatWaitsTogetherSharesABlock(t *testing.T) {
 	leakCheck(t)
-	for _, test := range []struct {
-		name    string
-		o       AppenderOptions
-		batches []Batch
-		blocks  []string
-		tickets []string // block and first record
-	}{
-		{
-			name:    "events are joined in order",
-			batches: []Batch{events(2, "ab"), events(1, "c"), events(3, "def")},
-			blocks:  []string{`2 events t=1 n=6 [] "abcdef"`},
-			tickets: []string{"2/0", "2/2", "2/3"},
-		},
-		{
-			name:    "other kinds are blocks of their own",
-			batches: []Batch{events(1, "a"), config("x"), config("y"), events(1, "b"), events(1, "c")},
-			blocks: []string{
-				`2 events t=1 n=1 [] "a"`, `3 config t=1 n=1 [] "x"`, `4 config t=1 n=1 [] "y"`, `5 events t=1 n=2 [] "bc"`,
-			},
-			tickets: []string{"2/0", "3/0", "4/0", "5/0", "5/1"},
-		},
-		{
-			name:    "a block ends at its number of records",
-			o:       AppenderOptions{MaxBlockEvents: 3},
-			batches: []Batch{events(2, "ab"), events(1, "c"), events(1, "d"), events(2, "ef"), events(1, "g")},
-			blocks:  []string{`2 events t=1 n=3 [] "abc"`, `3 events t=1 n=3 [] "def"`, `4 events t=1 n=1 [] "g"`},
-			tickets: []string{"2/0", "2/2", "3/0", "3/1", "4/0"},
-		},
-		{
-			name:    "a block ends at its bytes",
-			o:       AppenderOptions{MaxBlockBytes: 5},
-			batches: []Batch{events(1, "abc"), events(1, "de"), events(1, "fgh"), events(1, "ijk")},
-			blocks:  []string{`2 events t=1 n=2 [] "abcde"`, `3 events t=1 n=1 [] "fgh"`, `4 events t=1 n=1 [] "ijk"`},
-			tickets: []string{"2/0", "2/1", "3/0", "4/0"},
-		},
-		{
-			name:    "a larger batch is one block",
-			o:       AppenderOptions{MaxBlockEvents: 3},
-			batches: []Batch{events(1, "a"), events(5, "bcdef"), events(1, "g")},
-			blocks:  []string{`2 events t=1 n=1 [] "a"`, `3 events t=1 n=5 [] "bcdef"`, `4 events t=1 n=1 [] "g"`},
-			tickets: []string{"2/0", "3/0", "4/0"},
-		},
-		{
-			name: "the last position of a source counts",
-			batches: []Batch{
-				events(1, "a", Position{"x", 1}), events(1, "b", Position{"y", 7}, Position{"x", 2}), events(0, "", Position{"y", 8}),
-			},
-			blocks:  []string{`2 events t=1 n=2 [{x 2} {y 8}] "ab"`},
-			tickets: []string{"2/0", "2/1", "2/2"},
-		},
-	} {
+	for _, test := range waiting {
 		t.Run(test.name, func(t *testing.T) {
 			g := newGate()
 			l := open(t, "log", Options{FS: g.fs})
@@ -312,6 +315,56 @@ func TestAFailedCommitFailsAllThatWait(t *testing.T) {
 	}
 }
 
+// place is where a ticket says that a batch is.
+type place struct {
+	block uint64
+	first int
+}
+
+// acknowledged is what several clients were told of their batches.
+type acknowledged struct {
+	mu         sync.Mutex
+	batches    map[place]string
+	overloaded int
+}
+
+// submit sends batches of a client of its own, each until there is room for it.
+func (k *acknowledged) submit(t *testing.T, a *Appender, client, batches int) {
+	rng := rand.New(rand.NewPCG(uint64(client), 1))
+	for i := 0; i < batches; i++ {
+		b := config(fmt.Sprintf("<%d.%d>", client, i))
+		if rng.IntN(4) > 0 {
+			b.Kind = Events
+			b.Count = 1 + rng.IntN(5)
+		}
+		ticket, err := a.Submit(b)
+		if errors.Is(err, ErrOverloaded) {
+			k.mu.Lock()
+			k.overloaded++
+			k.mu.Unlock()
+			i--
+			continue
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if rng.IntN(3) == 0 {
+			<-ticket.Done()
+		}
+		if rng.IntN(20) == 0 && ticket.Err() != nil {
+			t.Error(ticket.Err())
+		}
+		at := place{ticket.Block(), ticket.First()}
+		k.mu.Lock()
+		if other, taken := k.batches[at]; taken {
+			t.Errorf("%s and %s are both at %v", other, b.Payload, at)
+		}
+		k.batches[at] = string(b.Payload)
+		k.mu.Unlock()
+	}
+}
+
 // Many submit at once; every batch that was acknowledged is in the log, whole
 // and where its ticket says, and every block was delivered once, in order.
 func TestConcurrentSubmits(t *testing.T) {
@@ -324,50 +377,10 @@ func TestConcurrentSubmits(t *testing.T) {
 		MaxQueuedEvents: 25,
 		Deliver:         func(b *Block) { delivered = append(delivered, b.Number) },
 	})
-	type place struct {
-		block uint64
-		first int
-	}
-	var mu sync.Mutex
-	want := map[place]string{}
-	overloaded := 0
+	told := acknowledged{batches: map[place]string{}}
 	var wg sync.WaitGroup
 	for c := range clients {
-		wg.Go(func() {
-			rng := rand.New(rand.NewPCG(uint64(c), 1))
-			for i := 0; i < batches; i++ {
-				b := config(fmt.Sprintf("<%d.%d>", c, i))
-				if rng.IntN(4) > 0 {
-					b.Kind = Events
-					b.Count = 1 + rng.IntN(5)
-				}
-				ticket, err := a.Submit(b)
-				if errors.Is(err, ErrOverloaded) {
-					mu.Lock()
-					overloaded++
-					mu.Unlock()
-					i--
-					continue
-				}
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if rng.IntN(3) == 0 {
-					<-ticket.Done()
-				}
-				if rng.IntN(20) == 0 && ticket.Err() != nil {
-					t.Error(ticket.Err())
-				}
-				at := place{ticket.Block(), ticket.First()}
-				mu.Lock()
-				if other, taken := want[at]; taken {
-					t.Errorf("%s and %s are both at %v", other, b.Payload, at)
-				}
-				want[at] = string(b.Payload)
-				mu.Unlock()
-			}
-		})
+		wg.Go(func() { told.submit(t, a, c, batches) })
 	}
 	wg.Wait()
 	if err := a.Close(); err != nil {
@@ -381,10 +394,10 @@ func TestConcurrentSubmits(t *testing.T) {
 	for _, payload := range stored {
 		total += strings.Count(payload, "<")
 	}
-	if total != clients*batches || len(want) != total {
-		t.Errorf("%d batches are stored, %d were acknowledged, want %d", total, len(want), clients*batches)
+	if total != clients*batches || len(told.batches) != total {
+		t.Errorf("%d batches are stored, %d were acknowledged, want %d", total, len(told.batches), clients*batches)
 	}
-	for at, text := range want {
+	for at, text := range told.batches {
 		if !strings.Contains(stored[at.block], text) {
 			t.Errorf("block %d does not hold %s", at.block, text)
 		}
@@ -392,7 +405,7 @@ func TestConcurrentSubmits(t *testing.T) {
 	if uint64(len(delivered)) != l.Last() || !slices.IsSorted(delivered) {
 		t.Errorf("%d of %d blocks were delivered", len(delivered), l.Last())
 	}
-	t.Logf("%d batches in %d blocks, %d times overloaded", total, l.Last(), overloaded)
+	t.Logf("%d batches in %d blocks, %d times overloaded", total, l.Last(), told.overloaded)
 }
 
 // Close while others submit: each batch is either refused or stored.

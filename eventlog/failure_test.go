@@ -51,6 +51,24 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
+// appendUntilFailure breaks the disk after five blocks, and appends more until
+// one fails.
+func appendUntilFailure(t *testing.T, l *Log, broken *atomic.Bool) (stored uint64, failure error) {
+	t.Helper()
+	payload := make([]byte, 60<<10)
+	rand.NewChaCha8([32]byte{}).Read(payload)
+	for stored <= 100 {
+		if err := l.Append(&Block{Kind: Events, Payload: payload}); err != nil {
+			return stored, err
+		}
+		if stored++; stored == 5 {
+			broken.Store(true)
+		}
+	}
+	t.Fatal("100 blocks were acknowledged by a broken disk")
+	return 0, nil
+}
+
 // A disk that is full or broken must never lead to an acknowledgement, to a
 // stuck Append or to the end of the process.
 func TestStorageFailures(t *testing.T) {
@@ -89,21 +107,7 @@ func TestStorageFailures(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			payload := make([]byte, 60<<10)
-			rand.NewChaCha8([32]byte{}).Read(payload)
-			stored := uint64(0)
-			for {
-				err = l.Append(&Block{Kind: Events, Payload: payload})
-				if err != nil {
-					break
-				}
-				if stored++; stored == 5 {
-					on.Store(true)
-				}
-				if stored > 100 {
-					t.Fatal("100 blocks were acknowledged by a broken disk")
-				}
-			}
+			stored, err := appendUntilFailure(t, l, &on)
 			for what, err := range map[string]error{
 				"the append that failed": err,
 				"the append after it":    l.Append(block(0, "late")),

@@ -112,102 +112,105 @@ func diff(got, want []string) string {
 	return b.String()
 }
 
+// redactions are logs, and what is left of them once a user has been redacted.
+var redactions = []struct {
+	name     string
+	blocks   []*Block
+	user     string
+	deletion uint64
+	want     []string
+}{
+	{
+		name: "the user's identity goes, the rest stays",
+		blocks: []*Block{
+			catalogueBlock(putUser("eve", 30, "vip"), putUser("adam", 31, "vip"), putItem("eve")),
+			eventBlock(view("eve", "apple", "e1/s1/r1"), view("adam", "eve", "e1/s1/r1"), view("eve", "fig", "")),
+			{Kind: Config, Count: 1, Payload: []byte("the eve of something")},
+			eventBlock(view("adam", "fig", "")),
+			eventBlock(view("steve", "fig", "eve/eve/eve"), view("eve", "eve", "e2/s1/r2"), view("eve", "apple", "e1/s2/e2")),
+			catalogueBlock(ensureUser("eve"), ensureUser("adam")),
+			catalogueBlock(putItem("apple"), deleteUser("eve"), ensureUser("eve")),
+			eventBlock(view("eve", "apple", "e1/s1/r1")),
+		},
+		user: "eve", deletion: 7,
+		want: []string{
+			"1 change 3 user *deleted:7 30f []",
+			"1 change 3 user adam 31f [vip]",
+			"1 change 1 item eve",
+			"2 *deleted:7 view apple *deleted:7:1/*deleted:7:2/*deleted:7:3 ",
+			`2 adam view eve e1/s1/r1 {"page":1}`,
+			"2 *deleted:7 view fig // ",
+			"3 the eve of something",
+			`4 adam view fig // {"page":1}`,
+			`5 steve view fig eve/eve/eve {"page":1}`,
+			"5 *deleted:7 view eve *deleted:7:4/*deleted:7:2/*deleted:7:5 ",
+			"5 *deleted:7 view apple *deleted:7:1/*deleted:7:6/*deleted:7:4 ",
+			"6 change 6 user *deleted:7 0 []",
+			"6 change 6 user adam 0 []",
+			"7 change 1 item apple",
+			"7 change 4 user *deleted:7 0 []",
+			"7 change 6 user eve 0 []",
+			`8 eve view apple e1/s1/r1 {"page":1}`,
+		},
+	},
+	{
+		name:   "a user without events, deleted first of all",
+		blocks: []*Block{catalogueBlock(deleteUser("eve"))},
+		user:   "eve", deletion: 1,
+		want: []string{"1 change 4 user *deleted:1 0 []"},
+	},
+	{
+		name: "one of several deletions in a block",
+		blocks: []*Block{
+			eventBlock(view("adam", "fig", ""), view("eve", "fig", ""), view("cain", "fig", "")),
+			catalogueBlock(deleteUser("adam"), putItem("fig"), deleteUser("eve"), deleteUser("cain")),
+		},
+		user: "eve", deletion: 2,
+		want: []string{
+			`1 adam view fig // {"page":1}`,
+			"1 *deleted:2.1 view fig // ",
+			`1 cain view fig // {"page":1}`,
+			"2 change 4 user adam 0 []",
+			"2 change 1 item fig",
+			"2 change 4 user *deleted:2.1 0 []",
+			"2 change 4 user cain 0 []",
+		},
+	},
+	{
+		name: "an earlier deletion that is not yet redacted keeps its own pseudonym",
+		blocks: []*Block{
+			eventBlock(view("eve", "fig", "a/a/a")),
+			catalogueBlock(deleteUser("eve")),
+			eventBlock(view("eve", "fig", "a/a/a")),
+			catalogueBlock(deleteUser("eve")),
+		},
+		user: "eve", deletion: 4,
+		want: []string{
+			"1 *deleted:2 view fig *deleted:2:1/*deleted:2:1/*deleted:2:1 ",
+			"2 change 4 user *deleted:2 0 []",
+			"3 *deleted:4 view fig *deleted:4:1/*deleted:4:1/*deleted:4:1 ",
+			"4 change 4 user *deleted:4 0 []",
+		},
+	},
+	{
+		name: "deleted twice in one block",
+		blocks: []*Block{
+			eventBlock(view("eve", "fig", "")),
+			catalogueBlock(deleteUser("eve"), ensureUser("eve"), deleteUser("eve"), ensureUser("eve")),
+		},
+		user: "eve", deletion: 2,
+		want: []string{
+			"1 *deleted:2.1 view fig // ",
+			"2 change 4 user *deleted:2.1 0 []",
+			"2 change 6 user *deleted:2.1 0 []",
+			"2 change 4 user *deleted:2.1 0 []",
+			"2 change 6 user eve 0 []",
+		},
+	},
+}
+
 func TestRedact(t *testing.T) {
-	for _, test := range []struct {
-		name     string
-		blocks   []*Block
-		user     string
-		deletion uint64
-		want     []string
-	}{
-		{
-			name: "the user's identity goes, the rest stays",
-			blocks: []*Block{
-				catalogueBlock(putUser("eve", 30, "vip"), putUser("adam", 31, "vip"), putItem("eve")),
-				eventBlock(view("eve", "apple", "e1/s1/r1"), view("adam", "eve", "e1/s1/r1"), view("eve", "fig", "")),
-				{Kind: Config, Count: 1, Payload: []byte("the eve of something")},
-				eventBlock(view("adam", "fig", "")),
-				eventBlock(view("steve", "fig", "eve/eve/eve"), view("eve", "eve", "e2/s1/r2"), view("eve", "apple", "e1/s2/e2")),
-				catalogueBlock(ensureUser("eve"), ensureUser("adam")),
-				catalogueBlock(putItem("apple"), deleteUser("eve"), ensureUser("eve")),
-				eventBlock(view("eve", "apple", "e1/s1/r1")),
-			},
-			user: "eve", deletion: 7,
-			want: []string{
-				"1 change 3 user *deleted:7 30f []",
-				"1 change 3 user adam 31f [vip]",
-				"1 change 1 item eve",
-				"2 *deleted:7 view apple *deleted:7:1/*deleted:7:2/*deleted:7:3 ",
-				`2 adam view eve e1/s1/r1 {"page":1}`,
-				"2 *deleted:7 view fig // ",
-				"3 the eve of something",
-				`4 adam view fig // {"page":1}`,
-				`5 steve view fig eve/eve/eve {"page":1}`,
-				"5 *deleted:7 view eve *deleted:7:4/*deleted:7:2/*deleted:7:5 ",
-				"5 *deleted:7 view apple *deleted:7:1/*deleted:7:6/*deleted:7:4 ",
-				"6 change 6 user *deleted:7 0 []",
-				"6 change 6 user adam 0 []",
-				"7 change 1 item apple",
-				"7 change 4 user *deleted:7 0 []",
-				"7 change 6 user eve 0 []",
-				`8 eve view apple e1/s1/r1 {"page":1}`,
-			},
-		},
-		{
-			name:   "a user without events, deleted first of all",
-			blocks: []*Block{catalogueBlock(deleteUser("eve"))},
-			user:   "eve", deletion: 1,
-			want: []string{"1 change 4 user *deleted:1 0 []"},
-		},
-		{
-			name: "one of several deletions in a block",
-			blocks: []*Block{
-				eventBlock(view("adam", "fig", ""), view("eve", "fig", ""), view("cain", "fig", "")),
-				catalogueBlock(deleteUser("adam"), putItem("fig"), deleteUser("eve"), deleteUser("cain")),
-			},
-			user: "eve", deletion: 2,
-			want: []string{
-				`1 adam view fig // {"page":1}`,
-				"1 *deleted:2.1 view fig // ",
-				`1 cain view fig // {"page":1}`,
-				"2 change 4 user adam 0 []",
-				"2 change 1 item fig",
-				"2 change 4 user *deleted:2.1 0 []",
-				"2 change 4 user cain 0 []",
-			},
-		},
-		{
-			name: "an earlier deletion that is not yet redacted keeps its own pseudonym",
-			blocks: []*Block{
-				eventBlock(view("eve", "fig", "a/a/a")),
-				catalogueBlock(deleteUser("eve")),
-				eventBlock(view("eve", "fig", "a/a/a")),
-				catalogueBlock(deleteUser("eve")),
-			},
-			user: "eve", deletion: 4,
-			want: []string{
-				"1 *deleted:2 view fig *deleted:2:1/*deleted:2:1/*deleted:2:1 ",
-				"2 change 4 user *deleted:2 0 []",
-				"3 *deleted:4 view fig *deleted:4:1/*deleted:4:1/*deleted:4:1 ",
-				"4 change 4 user *deleted:4 0 []",
-			},
-		},
-		{
-			name: "deleted twice in one block",
-			blocks: []*Block{
-				eventBlock(view("eve", "fig", "")),
-				catalogueBlock(deleteUser("eve"), ensureUser("eve"), deleteUser("eve"), ensureUser("eve")),
-			},
-			user: "eve", deletion: 2,
-			want: []string{
-				"1 *deleted:2.1 view fig // ",
-				"2 change 4 user *deleted:2.1 0 []",
-				"2 change 6 user *deleted:2.1 0 []",
-				"2 change 4 user *deleted:2.1 0 []",
-				"2 change 6 user eve 0 []",
-			},
-		},
-	} {
+	for _, test := range redactions {
 		t.Run(test.name, func(t *testing.T) {
 			l := openMem(t)
 			if err := l.Append(test.blocks...); err != nil {

@@ -177,69 +177,86 @@ func TestAnswersOnceForEachChangedKey(t *testing.T) {
 	}
 }
 
+// savings is what checkpoints of a bench have saved.
+type savings struct {
+	saved map[string]string
+	want  map[string]string // what the one under way must come to, nil if there is none
+}
+
+// finish ends the checkpoint under way, which must be the state at its
+// beginning.
+func (s *savings) finish(t *rapid.T, b *bench) {
+	for b.Encode(1) > 0 {
+	}
+	for _, w := range b.TakeWrites() {
+		if w.Value == nil {
+			delete(s.saved, string(w.Key))
+		} else {
+			s.saved[string(w.Key)] = string(w.Value)
+		}
+	}
+	if diff := cmp.Diff(s.want, s.saved); diff != "" {
+		t.Fatalf("checkpoint differs from the state at its beginning (-want +got):\n%s", diff)
+	}
+	s.want = nil
+}
+
+// begin begins a checkpoint.
+func (s *savings) begin(t *rapid.T, b *bench) {
+	s.want = contents(t, b)
+	b.BeginCheckpoint()
+}
+
+// step does one thing at random to the bench, or to its checkpoint.
+func (s *savings) step(t *rapid.T, b *bench, clock event.Time) {
+	switch rapid.IntRange(0, 9).Draw(t, "step") {
+	case 0:
+		if s.want == nil {
+			s.begin(t, b)
+		}
+	case 1:
+		b.Encode(rapid.IntRange(1, 2).Draw(t, "keys"))
+	case 2:
+		if s.want != nil {
+			s.finish(t, b)
+		}
+	case 3:
+		b.Advance(clock)
+	case 4:
+		b.Forget(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"))
+	default:
+		n := rapid.Custom(func(t *rapid.T) note {
+			return note{
+				Key: rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "key"), Add: rapid.Int64Range(0, 5).Draw(t, "add"),
+				Timer:  clock + event.Time(rapid.IntRange(0, 5).Draw(t, "timer")),
+				Forget: rapid.IntRange(0, 5).Draw(t, "forget") == 0, Ignore: rapid.IntRange(0, 5).Draw(t, "ignore") == 0,
+			}
+		}).Draw(t, "note")
+		b.fold(at(clock, clock-3), &n)
+	}
+}
+
 // A checkpoint is the state at the moment of BeginCheckpoint, however much the
 // table changes while it is encoded, and holds only what changed since the
 // one before.
 func TestCheckpointIsTheStateAtItsBeginning(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := newBench(t)
-		saved := map[string]string{}
-		var want map[string]string
-		finish := func() {
-			for b.Encode(1) > 0 {
-			}
-			for _, w := range b.TakeWrites() {
-				if w.Value == nil {
-					delete(saved, string(w.Key))
-				} else {
-					saved[string(w.Key)] = string(w.Value)
-				}
-			}
-			if diff := cmp.Diff(want, saved); diff != "" {
-				t.Fatalf("checkpoint differs from the state at its beginning (-want +got):\n%s", diff)
-			}
-			want = nil
-		}
+		s := savings{saved: map[string]string{}}
 		clock := event.Time(1)
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			clock++
-			switch rapid.IntRange(0, 9).Draw(t, "step") {
-			case 0:
-				if want == nil {
-					want = contents(t, b)
-					b.BeginCheckpoint()
-				}
-			case 1:
-				b.Encode(rapid.IntRange(1, 2).Draw(t, "keys"))
-			case 2:
-				if want != nil {
-					finish()
-				}
-			case 3:
-				b.Advance(clock)
-			case 4:
-				b.Forget(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"))
-			default:
-				n := rapid.Custom(func(t *rapid.T) note {
-					return note{
-						Key: rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "key"), Add: rapid.Int64Range(0, 5).Draw(t, "add"),
-						Timer:  clock + event.Time(rapid.IntRange(0, 5).Draw(t, "timer")),
-						Forget: rapid.IntRange(0, 5).Draw(t, "forget") == 0, Ignore: rapid.IntRange(0, 5).Draw(t, "ignore") == 0,
-					}
-				}).Draw(t, "note")
-				b.fold(at(clock, clock-3), &n)
-			}
+			s.step(t, b, clock)
 		}
-		if want != nil {
-			finish()
+		if s.want != nil {
+			s.finish(t, b)
 		}
-		want = contents(t, b)
-		b.BeginCheckpoint()
-		finish()
+		s.begin(t, b)
+		s.finish(t, b)
 
 		restored := newBench(t)
-		for _, key := range slices.Sorted(maps.Keys(saved)) {
-			if err := restored.Load([]byte(key), []byte(saved[key])); err != nil {
+		for _, key := range slices.Sorted(maps.Keys(s.saved)) {
+			if err := restored.Load([]byte(key), []byte(s.saved[key])); err != nil {
 				t.Fatalf("load: %v", err)
 			}
 		}
