@@ -102,6 +102,7 @@ func (d *dirLock) release() error {
 // noClose is what Pebble closes when it lets go of the directory.
 type noClose struct{}
 
+// Close does nothing: the lock is kept for the next store.
 func (noClose) Close() error { return nil }
 
 // Lock takes the directory for the log, if it has not got it. It tells a

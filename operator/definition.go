@@ -73,29 +73,37 @@ func (d typed[K, S, I]) newRaw(_ *Node, env RawEnv) Raw {
 	return &raw[K, S, I]{stage: d.stage, context: c, op: d.stage.New(NewPorts(c, env.Sinks, env.Views))}
 }
 
+// Context is shared by all calls of the instance.
 func (r *raw[K, S, I]) Context() *Context { return r.context }
 
+// Key asks the stage for the input's key.
 func (r *raw[K, S, I]) Key(in any) (string, int) {
 	k := r.stage.Key(in.(*I))
 	return string(KeyBytes(nil, k)), KeyGroup(k)
 }
 
+// NewState is a zero S.
 func (r *raw[K, S, I]) NewState() any { return new(S) }
 
+// Fold calls the operator with the types that it has.
 func (r *raw[K, S, I]) Fold(key string, state, in any) {
 	r.op.Fold(r.context, r.typedKey(key), state.(*S), in.(*I))
 }
 
+// Timer calls the operator with the types that it has.
 func (r *raw[K, S, I]) Timer(key string, state any, at event.Time) {
 	r.op.Timer(r.context, r.typedKey(key), state.(*S), at)
 }
 
+// Append writes the operator's part of a stored key, see BeginState.
 func (r *raw[K, S, I]) Append(dst []byte, state any) []byte { return r.op.Append(dst, state.(*S)) }
 
+// Load reads the operator's part of a stored key, see SplitState.
 func (r *raw[K, S, I]) Load(version uint8, src []byte, state any) error {
 	return r.op.Load(version, src, state.(*S))
 }
 
+// Answer does nothing for operators without answers.
 func (r *raw[K, S, I]) Answer(key string, state any) {
 	a, ok := r.op.(Answerer[K, S])
 	if !ok {
@@ -108,6 +116,7 @@ func (r *raw[K, S, I]) Answer(key string, state any) {
 	a.Answer(r.typedKey(key), state.(*S))
 }
 
+// Copy is shallow, as an exchange copies.
 func (r *raw[K, S, I]) Copy(in any) any {
 	v := *in.(*I)
 	return &v

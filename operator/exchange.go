@@ -48,6 +48,8 @@ func (d typed[K, S, I]) newExchange(from, to int) Exchange {
 	return x
 }
 
+// Sender is the function that fits the stage: one that combines records, one
+// for a single shard, or one that picks the lane by key.
 func (x *exchange[K, I]) Sender(from int) any {
 	lanes := x.lanes[from]
 	if x.combine != nil {
@@ -81,6 +83,8 @@ func (x *exchange[K, I]) merge(lanes []lane[I], m Meta, v *I) {
 	l.rows = append(l.rows, row[I]{m, *v})
 }
 
+// Deliver keeps the buffers for the next block unless they have grown beyond
+// keptRows.
 func (x *exchange[K, I]) Deliver(to int, into Table) {
 	fold := into.Sink().(func(Meta, *I))
 	for from := range x.lanes {
@@ -97,6 +101,7 @@ func (x *exchange[K, I]) Deliver(to int, into Table) {
 	}
 }
 
+// Pending counts the rows of all senders.
 func (x *exchange[K, I]) Pending(to int) int {
 	n := 0
 	for from := range x.lanes {

@@ -98,10 +98,13 @@ func (d typed[K, S, I]) newTable(n *Node, s Shard) Table {
 	return t
 }
 
+// Sink is the function that folds a record.
 func (t *table[K, S, I]) Sink() any { return t.fold }
 
+// Len does not count keys that were forgotten and wait for a checkpoint.
 func (t *table[K, S, I]) Len() int { return t.live }
 
+// Current is empty before the first call.
 func (t *table[K, S, I]) Current() string {
 	if t.current == nil {
 		return ""
@@ -214,6 +217,7 @@ func (t *table[K, S, I]) queue(s *slot[K, S]) {
 	}
 }
 
+// Advance fires timers in the order of their times, over all keys.
 func (t *table[K, S, I]) Advance(watermark event.Time) {
 	for len(t.timers) > 0 && t.timers[0].at <= watermark {
 		e := t.timers.pop()
@@ -246,6 +250,7 @@ func (t *table[K, S, I]) mark(s *slot[K, S]) {
 	}
 }
 
+// Forget leaves the slot until a checkpoint has deleted the key.
 func (t *table[K, S, I]) Forget(key string) {
 	k, ok := KeyFrom[K]([]byte(key))
 	if !ok {
@@ -258,6 +263,7 @@ func (t *table[K, S, I]) Forget(key string) {
 	}
 }
 
+// Answers goes by the keys that changed, in the order of their first change.
 func (t *table[K, S, I]) Answers() {
 	for i, s := range t.touched {
 		s.touched = false
@@ -272,6 +278,8 @@ func (t *table[K, S, I]) Answers() {
 	t.touched = t.touched[:0]
 }
 
+// BeginCheckpoint begins an epoch: what is dirty of the one before is the
+// checkpoint.
 func (t *table[K, S, I]) BeginCheckpoint() {
 	t.epoch++
 	t.pending, t.dirty = t.dirty, t.pending[:0]
@@ -304,6 +312,7 @@ func (t *table[K, S, I]) keep(b []byte) []byte {
 	return t.arena[from:len(t.arena):len(t.arena)]
 }
 
+// Encode also lets go of the slots of forgotten keys.
 func (t *table[K, S, I]) Encode(most int) int {
 	for n := 0; n < most && len(t.pending) > 0; n++ {
 		last := len(t.pending) - 1
@@ -318,6 +327,8 @@ func (t *table[K, S, I]) Encode(most int) int {
 	return len(t.pending)
 }
 
+// TakeWrites lets go of the checkpoint's memory; the writes keep what they
+// need of it.
 func (t *table[K, S, I]) TakeWrites() []StateWrite {
 	w := t.writes
 	t.writes, t.arena = nil, nil
@@ -329,6 +340,7 @@ func (t *table[K, S, I]) encode(dst []byte, s *slot[K, S]) []byte {
 	return t.op.Append(BeginState(dst, t.node.Version, s.timers), &s.state)
 }
 
+// Load puts the key's timers back and has the key answer again.
 func (t *table[K, S, I]) Load(key, value []byte) error {
 	k, ok := KeyFrom[K](key)
 	if !ok {
@@ -385,6 +397,7 @@ func SplitState(value []byte) (version uint8, timers []event.Time, state []byte,
 	return version, timers, value[len(value)-r.Len():], nil
 }
 
+// Each leaves out keys that were forgotten.
 func (t *table[K, S, I]) Each(fn func(key string, value []byte) error) error {
 	return t.HandOver(func(key string, value []byte) error {
 		if value == nil {
@@ -394,6 +407,7 @@ func (t *table[K, S, I]) Each(fn func(key string, value []byte) error) error {
 	})
 }
 
+// HandOver encodes the keys in ascending order.
 func (t *table[K, S, I]) HandOver(fn func(key string, value []byte) error) error {
 	for _, k := range slices.Sorted(maps.Keys(t.slots)) {
 		var value []byte
@@ -407,6 +421,8 @@ func (t *table[K, S, I]) HandOver(fn func(key string, value []byte) error) error
 	return nil
 }
 
+// TakeOver is Load and marks the key as changed; without a value the key is to
+// be deleted.
 func (t *table[K, S, I]) TakeOver(key, value []byte) error {
 	if value != nil {
 		if err := t.Load(key, value); err != nil {

@@ -38,6 +38,7 @@ func unavailable(err error) error {
 
 type ingest struct{ appender *eventlog.Appender }
 
+// Submit hands a batch to the log; a full queue is an api.ErrOverloaded.
 func (i ingest) Submit(b api.Batch) (api.Ticket, error) {
 	batch := eventlog.Batch{Kind: eventlog.Events, Payload: b.Payload, Count: b.Count}
 	if b.Kind == api.Changes {
@@ -58,20 +59,25 @@ func (i ingest) Submit(b api.Batch) (api.Ticket, error) {
 
 type ticket struct{ *eventlog.Ticket }
 
+// Err is why the batch is not durable, an api.ErrUnavailable.
 func (t ticket) Err() error { return unavailable(t.Ticket.Err()) }
 
 type apiEngine struct{ *embedded.Engine }
 
+// Err is why the engine has stopped, an api.ErrUnavailable.
 func (e apiEngine) Err() error { return unavailable(e.Engine.Err()) }
 
+// Wait returns once a block is visible in the views.
 func (e apiEngine) Wait(ctx context.Context, block uint64) error {
 	return unavailable(e.Engine.Wait(ctx, block))
 }
 
+// WaitCatalog returns once a block's changes are in the SQL catalogue.
 func (e apiEngine) WaitCatalog(ctx context.Context, block uint64) error {
 	return unavailable(e.Engine.WaitCatalog(ctx, block))
 }
 
+// Stats are the engine's figures in the API's words.
 func (e apiEngine) Stats() api.EngineStats {
 	s := e.Engine.Stats()
 	return api.EngineStats{
@@ -80,6 +86,7 @@ func (e apiEngine) Stats() api.EngineStats {
 	}
 }
 
+// Checkpoints are the engine's latest ones in the API's words.
 func (e apiEngine) Checkpoints() []api.Checkpoint {
 	var list []api.Checkpoint
 	for _, c := range e.Engine.Checkpoints() {
@@ -92,6 +99,7 @@ func (e apiEngine) Checkpoints() []api.Checkpoint {
 
 type deadLetters struct{ log *eventlog.Log }
 
+// Append stores refused inputs in the log.
 func (d deadLetters) Append(list []api.DeadLetter) error {
 	letters := make([]eventlog.DeadLetter, len(list))
 	for i, l := range list {
@@ -100,6 +108,8 @@ func (d deadLetters) Append(list []api.DeadLetter) error {
 	return unavailable(d.log.AppendDeadLetters(letters))
 }
 
+// List pages through them; a cursor that was not given out is an
+// api.ErrCursor.
 func (d deadLetters) List(cursor string, n int) ([]api.DeadLetter, string, error) {
 	list, next, err := d.log.DeadLetters(cursor, n)
 	if errors.Is(err, eventlog.ErrInvalid) {
@@ -123,6 +133,7 @@ func (d deadLetters) Purge(user string) error { return unavailable(d.log.PurgeDe
 
 type recommender struct{ ranker *rank.Ranker }
 
+// Recommend ranks as of the snapshot, and rounds what people will read.
 func (r recommender) Recommend(s view.Snapshot, q api.Request) ([]api.Recommendation, error) {
 	list, err := r.ranker.Recommend(s, s.StreamTime(), rank.Request{
 		User: q.User, Session: q.Session, N: q.N, Offset: q.Offset, Category: q.Category,

@@ -39,6 +39,7 @@ func main() {
 // exitCode is the error of a command that has said what it had to say.
 type exitCode int
 
+// Error names the code; main prints nothing of it.
 func (e exitCode) Error() string { return fmt.Sprint("exit ", int(e)) }
 
 // message is an error as people are told of it, in one line: what is wrong and,

@@ -284,12 +284,21 @@ type timers []timer
 
 // The methods of heap.Interface.
 
+// Len is how many entries there are, those of deleted timers included.
 func (q timers) Len() int { return len(q) }
+
+// Less orders by time, then by key, so that every run fires in one order.
 func (q timers) Less(i, j int) bool {
 	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].key < q[j].key
 }
+
+// Swap exchanges two entries.
 func (q timers) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *timers) Push(x any)   { *q = append(*q, x.(timer)) }
+
+// Push appends an entry, for package heap.
+func (q *timers) Push(x any) { *q = append(*q, x.(timer)) }
+
+// Pop removes the last entry, for package heap.
 func (q *timers) Pop() any {
 	old := *q
 	last := old[len(old)-1]

@@ -149,6 +149,8 @@ func (h *heats) number(scope string) scopeID {
 	return id
 }
 
+// Fold adds an impulse to the item's heat overall and in the cohorts, and tells
+// the lists of all the scopes that it is in.
 func (h *heats) Fold(c *operator.Context, item string, s *state, in *impulse) {
 	s.count += in.Events
 	s.last = max(s.last, in.Time)
@@ -220,8 +222,10 @@ func (h *heats) cohortScopes(c cohort) []scopeID {
 	return list
 }
 
+// Timer is never called: heat sets no timers.
 func (h *heats) Timer(*operator.Context, string, *state, event.Time) {}
 
+// Answer keeps the item's overall heat.
 func (h *heats) Answer(item string, s *state) {
 	if s == nil {
 		h.view.Delete(item)
@@ -234,6 +238,8 @@ func (h *heats) Answer(item string, s *state) {
 	h.view.Put(item, answer)
 }
 
+// Append writes the scopes in the order of their names, as their numbers
+// differ from instance to instance.
 func (h *heats) Append(dst []byte, s *state) []byte {
 	dst = wire.AppendVarint(dst, s.count)
 	dst = wire.AppendVarint(dst, int64(s.last))
@@ -254,6 +260,7 @@ func (h *heats) Append(dst []byte, s *state) []byte {
 	return dst
 }
 
+// Load reads what Append wrote.
 func (h *heats) Load(version uint8, src []byte, s *state) error {
 	if version != stateVersion {
 		return fmt.Errorf("heat: state: %w %d", event.ErrVersion, version)

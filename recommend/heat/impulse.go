@@ -53,6 +53,7 @@ type impulses struct {
 	out   *operator.Output[impulse]
 }
 
+// Fold emits an impulse for an event that weighs something.
 func (o *impulses) Fold(c *operator.Context, _ string, _ *struct{}, e *event.Enriched) {
 	c.Unchanged()
 	weight := o.types.WeightMilli(&e.Event)
@@ -69,10 +70,13 @@ func (o *impulses) Fold(c *operator.Context, _ string, _ *struct{}, e *event.Enr
 	o.out.Emit(c.Time, i)
 }
 
+// Timer is never called.
 func (o *impulses) Timer(*operator.Context, string, *struct{}, event.Time) {}
 
+// Append writes nothing: there is no state.
 func (o *impulses) Append(dst []byte, _ *struct{}) []byte { return dst }
 
+// Load reads nothing.
 func (o *impulses) Load(uint8, []byte, *struct{}) error { return nil }
 
 // ScopeAll is the scope of all items and all users.

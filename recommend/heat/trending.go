@@ -189,14 +189,18 @@ type trending struct {
 	view    *operator.ViewPort[*Trending]
 }
 
+// Fold puts an item in its place in the lists of a scope.
 func (o *trending) Fold(c *operator.Context, _ string, b *boards, in *warm) {
 	if !b.put(in, o.options.Kept) {
 		c.Unchanged()
 	}
 }
 
+// Timer is never called: lists change with their items only.
 func (o *trending) Timer(*operator.Context, string, *boards, event.Time) {}
 
+// Answer keeps those lists of the scope of which the part that is shown has
+// changed.
 func (o *trending) Answer(scope string, b *boards) {
 	for k := range kept {
 		key := TrendingKey(scope, kept[k])
@@ -221,6 +225,7 @@ func (b *boards) show(k, most int) *Trending {
 	return l.shown
 }
 
+// Append writes each list in its order.
 func (o *trending) Append(dst []byte, b *boards) []byte {
 	for k := range b.lists {
 		dst = wire.AppendUvarint(dst, uint64(len(b.lists[k].order)))
@@ -232,6 +237,7 @@ func (o *trending) Append(dst []byte, b *boards) []byte {
 	return dst
 }
 
+// Load reads what Append wrote.
 func (o *trending) Load(version uint8, src []byte, b *boards) error {
 	if version != stateVersion {
 		return fmt.Errorf("trending: state: %w %d", event.ErrVersion, version)

@@ -27,12 +27,19 @@ type door struct {
 	events *operator.Output[event.Enriched]
 }
 
+// Fold emits the event as it is.
 func (o *door) Fold(c *operator.Context, _ string, _ *struct{}, e *event.Enriched) {
 	o.events.Emit(c.Time, *e)
 }
+
+// Timer is never called.
 func (o *door) Timer(*operator.Context, string, *struct{}, event.Time) {}
-func (o *door) Append(dst []byte, _ *struct{}) []byte                  { return dst }
-func (o *door) Load(uint8, []byte, *struct{}) error                    { return nil }
+
+// Append writes nothing: there is no state.
+func (o *door) Append(dst []byte, _ *struct{}) []byte { return dst }
+
+// Load reads nothing.
+func (o *door) Load(uint8, []byte, *struct{}) error { return nil }
 
 // Topology wires operators behind a door.
 func Topology(wire func(events operator.Stream[event.Enriched])) *operator.Topology {

@@ -69,6 +69,7 @@ type counter struct {
 	read *atomic.Int64
 }
 
+// Read counts the bytes as they were stored, before they are decompressed.
 func (c counter) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.read.Add(int64(n))

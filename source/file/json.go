@@ -192,6 +192,7 @@ type limited struct {
 	left int
 }
 
+// Read fails with errElement when the element has used up its bytes.
 func (l *limited) Read(p []byte) (int, error) {
 	if l.left <= 0 {
 		return 0, errElement

@@ -24,6 +24,7 @@ const (
 	events
 )
 
+// String is the name that Layout has for it.
 func (c content) String() string {
 	return [...]string{items: "items", users: "users", events: "events"}[c]
 }
