@@ -50,6 +50,9 @@ func message(err error) string {
 	}
 	var lines []string
 	for line := range strings.Lines(err.Error()) {
+		if strings.HasPrefix(line, "goroutine ") {
+			break // the stack of an operator that panicked, for the server's log
+		}
 		if line = strings.TrimSpace(line); line != "" {
 			lines = append(lines, line)
 		}

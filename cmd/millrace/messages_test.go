@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -271,5 +273,20 @@ func TestMistakesInTheConfiguration(t *testing.T) {
 			_, err := says(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
 			plain(t, err, want)
 		})
+	}
+}
+
+func TestMessageIsOneLine(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{errors.Join(errors.New("one"), nil, errors.New("two\n  three\n")), "one; two; three"},
+		{errors.New("stage heat: boom\ngoroutine 7 [running]:\nmain.main()\n"), "stage heat: boom"},
+		{fmt.Errorf("reading: %w", context.Canceled), "interrupted"},
+	} {
+		if got := message(c.err); got != c.want {
+			t.Errorf("%q is told as %q, want %q", c.err, got, c.want)
+		}
 	}
 }

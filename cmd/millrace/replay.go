@@ -182,6 +182,7 @@ func openImporter(c *cobra.Command, cfg config, f replayFlags) (importer, error)
 	if err := checkData(cfg.Data); err != nil {
 		return nil, err
 	}
+	cfg.publishInterval = importPublishInterval
 	n, err := openNode(c.Context(), cfg, logger)
 	if errors.Is(err, eventlog.ErrInUse) {
 		err = fmt.Errorf("%w; to import into the running server use --to", err)
@@ -301,26 +302,26 @@ func badText(row uint64, bad *event.FieldError) string {
 }
 
 // text is the result as people are told of it.
-func (res replayResult) text() string {
-	switch nothing := res.Events+res.Changes+res.Duplicates+res.Rejected == 0; {
-	case nothing && res.Skipped > 0:
-		return "nothing new: an earlier import had read " + counted(int(res.Skipped), "row", "rows") + ", which is all there are"
+func (r *replayResult) text() string {
+	switch nothing := r.Events+r.Changes+r.Duplicates+r.Rejected == 0; {
+	case nothing && r.Skipped > 0:
+		return "nothing new: an earlier import had read " + counted(int(r.Skipped), "row", "rows") + ", which is all there are"
 	case nothing:
 		return "nothing to import: there are no rows"
 	}
-	text := fmt.Sprintf("%s and %s in %.1f s (%.0f events/s)", counted(res.Events, "event", "events"),
-		counted(res.Changes, "catalogue entry", "catalogue entries"), res.ElapsedS, res.EventsPerS)
-	if res.Duplicates > 0 {
-		text += ", " + counted(res.Duplicates, "repeat", "repeats") + " ignored"
+	text := fmt.Sprintf("%s and %s in %.1f s (%.0f events/s)", counted(r.Events, "event", "events"),
+		counted(r.Changes, "catalogue entry", "catalogue entries"), r.ElapsedS, r.EventsPerS)
+	if r.Duplicates > 0 {
+		text += ", " + counted(r.Duplicates, "repeat", "repeats") + " ignored"
 	}
-	if res.Rejected > 0 {
-		text += ", " + counted(res.Rejected, "row", "rows") + " rejected, see GET /v1/deadletters"
-		if res.firstBad != "" {
-			text += " (the first: " + res.firstBad + ")"
+	if r.Rejected > 0 {
+		text += ", " + counted(r.Rejected, "row", "rows") + " rejected, see GET /v1/deadletters"
+		if r.firstBad != "" {
+			text += " (the first: " + r.firstBad + ")"
 		}
 	}
-	if res.Skipped > 0 {
-		text += ", after " + counted(int(res.Skipped), "row", "rows") + " that an earlier import had read"
+	if r.Skipped > 0 {
+		text += ", after " + counted(int(r.Skipped), "row", "rows") + " that an earlier import had read"
 	}
 	return text
 }

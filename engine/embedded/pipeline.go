@@ -14,7 +14,7 @@ import (
 
 // ErrOperator is the error of an operator that panicked. The message names
 // the stage, the key and the panic.
-var ErrOperator = errors.New("embedded: operator failed")
+var ErrOperator = errors.New("an operator failed")
 
 // inlineRecords is the size of a block, in records, up to which the shards
 // are run one after the other on the calling goroutine: waking another one

@@ -137,7 +137,7 @@ func (a *API) publish(mux *http.ServeMux) error {
 	}
 	document, err := json.Marshal(a.huma.OpenAPI())
 	if err != nil {
-		return errors.Join(errors.New("api: write the OpenAPI document"), err)
+		return errors.Join(errors.New("write the OpenAPI document"), err)
 	}
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json")

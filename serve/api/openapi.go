@@ -104,7 +104,7 @@ func (a *API) complete() error {
 			}
 			d, ok := documents[op.OperationID]
 			if !ok {
-				return fmt.Errorf("api: %s %s is not documented", op.Method, path)
+				return fmt.Errorf("%s %s is not documented", op.Method, path)
 			}
 			d.apply(op, o.Components.Schemas)
 		}
