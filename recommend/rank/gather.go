@@ -18,11 +18,16 @@ const (
 	recentItems = 8
 	// sequenceItems is how many of them are looked up for what follows.
 	sequenceItems = 3
-	// rowItems is how much of each row of neighbours or followers is read.
+	// rowItems is how much of each row of neighbours or followers is read at
+	// most.
 	rowItems = 24
-	// trendingItems is how much of a trending list is read at first; where too
+	// trendingItems is how much of a trending list is read at most; where too
 	// little is left after the rules, all of it is.
 	trendingItems = 40
+	// enoughItems is how many items that may be recommended are taken from a
+	// row or list at first. It is the same for all requests, so that the pages
+	// of a list follow each other.
+	enoughItems = 12
 	// interestCategories is how many of the user's top categories are looked up.
 	interestCategories = 5
 	// newItems is how many new items each place adds.
@@ -193,12 +198,10 @@ func (c *candidate) strengthen(recent int, weight float64) {
 func (g *gathering) fromRows(from source, most int) {
 	for k, r := range g.recent[:min(most, len(g.recent))] {
 		decay := 1 / float64(k+1)
-		g.eachRow(from, r.item, rowItems, func(item string, hash uint64, share float64) {
-			if c := g.candidate(item, hash); c != nil {
-				w := decay * share
-				c.parts[from] += w
-				c.strengthen(k, w)
-			}
+		g.eachRow(from, r.item, func(c *candidate, share float64) {
+			w := decay * share
+			c.parts[from] += w
+			c.strengthen(k, w)
 		})
 	}
 }
@@ -213,11 +216,7 @@ func (g *gathering) fromInterests() {
 			break
 		}
 		scope := heat.CategoryScope(interest.Category)
-		g.eachTrending(scope, heat.Week, trendingItems, func(strength float64, hot *heat.Hot) {
-			c := g.candidate(hot.Item, hot.Hash())
-			if c == nil {
-				return
-			}
+		g.eachTrending(scope, heat.Week, trendingItems, func(strength float64, c *candidate, hot *heat.Hot) {
 			c.parts[fromInterests] += strength * interest.Score
 			if c.category == "" {
 				c.category, c.time = interest.Category, hot.Time
@@ -230,24 +229,31 @@ func (g *gathering) fromInterests() {
 }
 
 func (g *gathering) fromTrending(from source, scope string, halfLife decay.HalfLife, weight float64, most int) {
-	g.eachTrending(scope, halfLife, most, func(strength float64, hot *heat.Hot) {
-		if c := g.candidate(hot.Item, hot.Hash()); c != nil {
-			c.parts[from] += strength * weight
-			c.time = max(c.time, hot.Time)
-		}
+	g.eachTrending(scope, halfLife, most, func(strength float64, c *candidate, hot *heat.Hot) {
+		c.parts[from] += strength * weight
+		c.time = max(c.time, hot.Time)
 	})
 }
 
 // eachTrending calls fn for the head of a scope's list. The strength is that
 // of the place, 1/sqrt(place): heat itself falls off so steeply that the
 // first item would drown the others.
-func (g *gathering) eachTrending(scope string, halfLife decay.HalfLife, most int, fn func(strength float64, hot *heat.Hot)) {
+func (g *gathering) eachTrending(scope string, halfLife decay.HalfLife, most int, fn func(strength float64, c *candidate, hot *heat.Hot)) {
 	list, ok := view.Get[*heat.Trending](g.views, heat.TrendingView, heat.TrendingKey(scope, halfLife))
 	if !ok {
 		return
 	}
+	left := enoughItems
 	for i := range min(most, list.Len()) {
-		fn(1/math.Sqrt(float64(i+1)), list.At(i))
+		hot := list.At(i)
+		c := g.candidate(hot.Item, hot.Hash())
+		if c == nil {
+			continue
+		}
+		fn(1/math.Sqrt(float64(i+1)), c, hot)
+		if left--; left == 0 && most == trendingItems {
+			return
+		}
 	}
 }
 
