@@ -26,7 +26,9 @@ func build(o association.Options) *operator.Topology {
 }
 
 func TestScripts(t *testing.T) {
-	operatortest.RunScript(t, "testdata", func() *operator.Topology { return build(association.Defaults()) })
+	o := association.Defaults()
+	o.Neighbors.Rows.Pane = event.Day
+	operatortest.RunScript(t, "testdata", func() *operator.Topology { return build(o) })
 }
 
 func TestOptions(t *testing.T) {

@@ -19,9 +19,12 @@ import (
 	"millrace/recommend/sequence"
 )
 
+// build is the stages with panes of a day.
 func build() *operator.Topology {
+	o := sequence.Defaults()
+	o.Rows.Pane = event.Day
 	return recommendtest.Topology(func(events operator.Stream[event.Enriched]) {
-		sequence.Add(events, event.DefaultTypes(), sequence.Defaults())
+		sequence.Add(events, event.DefaultTypes(), o)
 	})
 }
 
