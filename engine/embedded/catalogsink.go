@@ -33,6 +33,7 @@ type catalogSink struct {
 	queue   []event.Change
 	block   uint64 // the last block put
 	applied uint64 // the last block that SQL has
+	ending  bool   // the engine is to stop: it is not held up any more
 	closed  bool
 	failed  error
 	stopped chan struct{}
@@ -63,7 +64,7 @@ func newCatalogSink(store catalog.Store, index *catalog.Index, checkpoint uint64
 func (s *catalogSink) put(block uint64, changes []event.Change) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	for len(s.queue) > queuedChanges && !s.closed && s.store != nil {
+	for len(s.queue) > queuedChanges && !s.ending && s.store != nil {
 		s.changed.Wait()
 	}
 	s.block = block
@@ -99,7 +100,7 @@ func (s *catalogSink) run() {
 // apply writes one transaction, and tries again while SQL is away. It reports
 // false when the engine is closing and SQL still is: the log has the changes.
 func (s *catalogSink) apply(block uint64, changes []event.Change) bool {
-	for {
+	for try := 0; ; try++ {
 		var err error
 		if len(changes) > 0 {
 			err = s.store.Apply(context.Background(), block, changes)
@@ -115,7 +116,9 @@ func (s *catalogSink) apply(block uint64, changes []event.Change) bool {
 		closed := s.closed || errors.Is(err, catalog.ErrInvalid)
 		s.changed.Broadcast()
 		s.mutex.Unlock()
-		s.logger.Error("catalogue changes not written to SQL", "block", block, "changes", len(changes), "error", err)
+		if closed || try%loggedTries == 0 {
+			s.logger.Error("catalogue changes not written to SQL", "block", block, "changes", len(changes), "error", err)
+		}
 		if closed {
 			return false
 		}
@@ -149,6 +152,14 @@ func (s *catalogSink) err() error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	return s.failed
+}
+
+// end lets the engine go that waits for SQL, so that it can stop.
+func (s *catalogSink) end() {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.ending = true
+	s.changed.Broadcast()
 }
 
 // close writes what is queued and stops.

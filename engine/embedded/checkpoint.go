@@ -29,6 +29,11 @@ const (
 	keptCheckpoints = 100
 	// commitRetry is how long a checkpoint that could not be committed waits.
 	commitRetry = time.Second
+	// lastTries is how often a checkpoint is tried when the engine is to stop.
+	lastTries = 3
+	// loggedTries is of how many tries, of a checkpoint or of a change in SQL,
+	// one is logged: a log that fills a full disk helps nobody.
+	loggedTries = 60
 )
 
 // The catalogue's part of a checkpoint, stored beside the stages'.
@@ -57,7 +62,8 @@ type saver struct {
 	saved   uint64         // the block of the last one that was started
 	spawn   func(func())   // starts a commit
 	commits sync.WaitGroup
-	closed  chan struct{}
+	stop    <-chan struct{} // closed when the engine is to stop
+	lost    bool            // one was given up, so that a later one would lack what it had
 
 	wanted atomic.Uint64 // a checkpoint of this block or a later one is wanted at once
 
@@ -65,6 +71,7 @@ type saver struct {
 	history   []CheckpointRecord
 	committed uint64        // the block of the last durable one
 	changed   chan struct{} // closed and replaced when committed moves
+	failing   error         // why the last try to commit one did not succeed
 }
 
 // checkpointing is the checkpoint under way.
@@ -74,17 +81,11 @@ type checkpointing struct {
 	encoded    bool
 	record     CheckpointRecord
 	done       chan struct{}
+	lost       bool // it was given up; set before done is closed
 }
 
-func newSaver(o Options, spawn func(func())) *saver {
-	return &saver{
-		options: o, last: o.Now(), spawn: spawn, closed: make(chan struct{}), changed: make(chan struct{}),
-	}
-}
-
-func (s *saver) close() {
-	close(s.closed)
-	s.commits.Wait()
+func newSaver(o Options, spawn func(func()), stop <-chan struct{}) *saver {
+	return &saver{options: o, last: o.Now(), spawn: spawn, stop: stop, changed: make(chan struct{})}
 }
 
 // Checkpoints are the latest finished checkpoints, oldest first.
@@ -93,6 +94,18 @@ func (e *Engine) Checkpoints() []CheckpointRecord {
 	defer e.saver.mutex.Unlock()
 	return slices.Clone(e.saver.history)
 }
+
+// CheckpointErr is nil while checkpoints can be committed, or says why the last
+// try did not succeed. There will be others.
+func (e *Engine) CheckpointErr() error {
+	e.saver.mutex.Lock()
+	defer e.saver.mutex.Unlock()
+	return e.saver.failing
+}
+
+// CatalogErr is nil while catalogue changes reach SQL, or says why the last try
+// did not succeed. There will be others, unless SQL can not hold the change.
+func (e *Engine) CatalogErr() error { return e.sink.err() }
 
 // Checkpoint returns once a checkpoint of the given block, or of a later one,
 // is durable; it starts one if need be. The block must have been delivered.
@@ -128,7 +141,7 @@ func (e *Engine) checkpoint(final bool) {
 	}
 	s := e.saver
 	s.step(e.core, e.sink, final)
-	if final && s.saved != e.core.block { // the one that was under way is not the last
+	if final && s.saved != e.core.block && !s.lost { // the one that was under way is not the last
 		s.begin(e.core)
 		s.step(e.core, e.sink, true)
 	}
@@ -142,6 +155,9 @@ func (s *saver) patient() bool {
 // step begins a checkpoint when one is due, encodes for at most encodeSlice,
 // and starts the commit when everything is encoded.
 func (s *saver) step(c *core, sink *catalogSink, final bool) {
+	if s.lost {
+		return
+	}
 	if s.current == nil {
 		interval := s.options.CheckpointInterval
 		due := interval > 0 && s.options.Now().Sub(s.last) >= interval || s.saved < s.wanted.Load()
@@ -165,7 +181,7 @@ func (s *saver) step(c *core, sink *catalogSink, final bool) {
 	}
 	select {
 	case <-k.done:
-		s.current = nil
+		s.current, s.lost = nil, k.lost
 	default:
 	}
 }
@@ -194,7 +210,8 @@ func (s *saver) finishEncoding(c *core, sink *catalogSink) {
 }
 
 // commit writes what was encoded, in the background. It tries again until it
-// succeeds: what was encoded is nowhere else.
+// succeeds, as what was encoded is nowhere else, or until the engine is to
+// stop: the next one replays the log then.
 func (s *saver) commit(p *pipeline, sink *catalogSink) {
 	k := s.current
 	k.checkpoint.Tables = append(k.checkpoint.Tables, p.takeWrites()...)
@@ -203,7 +220,8 @@ func (s *saver) commit(p *pipeline, sink *catalogSink) {
 		defer s.commits.Done()
 		defer close(k.done)
 		k.checkpoint.Tables = append(k.checkpoint.Tables, catalogueTables(k.changes)...)
-		for {
+		late := 0
+		for try := 0; ; try++ {
 			err := sink.sync(k.checkpoint.Block)
 			if err == nil {
 				k.record.Bytes, err = s.options.State.Commit(&k.checkpoint)
@@ -211,10 +229,19 @@ func (s *saver) commit(p *pipeline, sink *catalogSink) {
 			if err == nil {
 				break
 			}
-			s.options.Logger.Error("checkpoint not committed, trying again", "block", k.checkpoint.Block, "error", err)
+			s.mutex.Lock()
+			s.failing = err
+			s.mutex.Unlock()
+			if try%loggedTries == 0 {
+				s.options.Logger.Error("checkpoint not committed, trying again", "block", k.checkpoint.Block, "error", err)
+			}
 			select {
-			case <-s.closed:
-				return
+			case <-s.stop:
+				if late++; late == lastTries {
+					k.lost = true
+					return
+				}
+				time.Sleep(commitRetry)
 			case <-time.After(commitRetry):
 			}
 		}
@@ -230,7 +257,7 @@ func (s *saver) finished(k *checkpointing) {
 	k.checkpoint.Tables = nil
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	s.committed = k.record.Block
+	s.committed, s.failing = k.record.Block, nil
 	close(s.changed)
 	s.changed = make(chan struct{})
 	s.history = append(s.history, k.record)

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -152,7 +153,7 @@ func open(o Options, spawn func(func())) (*Engine, error) {
 		waiters: map[uint64][]chan struct{}{},
 	}
 	e.core = newCore(o, e.index)
-	e.saver = newSaver(o, spawn)
+	e.saver = newSaver(o, spawn, e.stop)
 	if err := e.recover(); err != nil {
 		return nil, err
 	}
@@ -304,13 +305,15 @@ func (e *Engine) Err() error {
 }
 
 // Close processes what was delivered, takes a checkpoint and stops. It does
-// not close the parts that it was given.
+// not close the parts that it was given. Where a checkpoint can not be stored
+// its error is returned; nothing is lost by that, as the log has everything.
 func (e *Engine) Close() error {
 	e.closing.Do(func() { close(e.stop) })
+	e.sink.end()
 	<-e.stopped
-	e.saver.close()
+	e.saver.commits.Wait()
 	e.sink.close()
-	return errors.Join(e.Err(), e.sink.err())
+	return errors.Join(e.Err(), cmp.Or(e.sink.err(), e.CheckpointErr())) // a checkpoint waits for SQL
 }
 
 // Config is the configuration record that the engine last installed, nil

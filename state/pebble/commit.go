@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -76,7 +77,7 @@ func isEmpty(db *pebble.DB, from, to []byte) (bool, error) {
 func (b *Backend) ingest(db *pebble.DB, fn func(*tables) error) error {
 	w := &tables{backend: b, db: db}
 	err := fn(w)
-	err = errors.Join(err, w.close())
+	err = errors.Join(err, w.close(), b.room())
 	if err == nil {
 		err = db.Ingest(context.Background(), w.paths)
 	}
@@ -87,6 +88,20 @@ func (b *Backend) ingest(db *pebble.DB, fn func(*tables) error) error {
 		}
 	}
 	return err
+}
+
+// manifestBytes is what a change of the database may have to write besides
+// tables, and more.
+const manifestBytes = 4 << 20
+
+// room is an error when the disk is so full that the manifest might not fit on
+// it: Pebble does not survive that, whereas without the change it goes on.
+func (b *Backend) room() error {
+	usage, err := b.fs.GetDiskUsage(b.dir)
+	if err != nil || usage.AvailBytes >= manifestBytes {
+		return nil // where it is not known it is tried
+	}
+	return fmt.Errorf("%w: %d KiB are free, a change needs %d", syscall.ENOSPC, usage.AvailBytes>>10, manifestBytes>>10)
 }
 
 // byStage groups the tables of each stage, in the order of the stages' keys.

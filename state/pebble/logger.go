@@ -40,5 +40,8 @@ func (l logger) backgroundError(err error) {
 // Fatalf is called when Pebble cannot go on without risking what is stored,
 // such as when its manifest cannot be written. It must not return.
 func (l logger) Fatalf(format string, args ...any) {
-	panic("state: " + fmt.Sprintf(format, args...))
+	text := fmt.Sprintf(format, args...)
+	l.Errorf("millrace stops because stored state could come to harm otherwise; "+
+		"nothing that was acknowledged is lost, and a restart makes it anew from the log: %s", text)
+	panic("state: " + text)
 }

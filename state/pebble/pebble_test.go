@@ -275,3 +275,23 @@ func TestCannotMake(t *testing.T) {
 		t.Errorf("below a file: %v", err)
 	}
 }
+
+// A disk without room for the manifest, of which Pebble would die, is left
+// alone; later the same commit succeeds.
+func TestNoRoomForTheManifest(t *testing.T) {
+	mem := vfs.NewMem()
+	b := open(t, "state", mem)
+	commit(t, b, 1, write("a", "1"))
+	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: manifestBytes - 1})
+	c := &state.Checkpoint{Block: 2, Tables: []state.Table{{Stage: "s", Writes: []operator.StateWrite{write("a", "2")}}}}
+	if _, err := b.Commit(c); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("commit: %v, want ENOSPC", err)
+	}
+	if got, err := contents(b); err != nil || got["a"] != "1" {
+		t.Errorf("after a commit that was refused: %v, %v", got, err)
+	}
+	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: manifestBytes})
+	if _, err := b.Commit(c); err != nil {
+		t.Error(err)
+	}
+}
