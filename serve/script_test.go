@@ -32,9 +32,9 @@ import (
 //
 //	http            the input is "METHOD path", header lines, an empty line, a body
 //	world           makes a new one; arguments are the API keys
-//	fail part=text  makes a part fail: submit, overload, durable, wait, engine,
-//	                catalog, letters, redact, rank; without arguments nothing
-//	                fails any more
+//	fail part=text  makes a part fail: submit, overload, durable, log, wait,
+//	                engine, saving, sql, catalog, letters, redact, rank; without
+//	                arguments nothing fails any more
 //	habits USER     puts a profile, activity and sessions of a user into the views
 //	checkpoints     two of them have finished
 //	lists           the input is lines "VIEW KEY: ITEM=SCORE ...": the view is
@@ -109,6 +109,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 func (s *script) fail(t *testing.T, d *datadriven.TestData) {
 	w := s.world
 	w.SubmitErr, w.DurableErr, w.WaitErr, w.EngineErr = nil, nil, nil, nil
+	w.LogErr, w.SavingErr, w.SQLErr = nil, nil, nil
 	w.CatalogErr, w.LettersErr, w.RedactErr, w.RankErr, w.RankPanic = nil, nil, nil, nil, false
 	for _, a := range d.CmdArgs {
 		err := fmt.Errorf("%w: %s", api.ErrUnavailable, strings.Join(a.Vals, " "))
@@ -123,6 +124,12 @@ func (s *script) fail(t *testing.T, d *datadriven.TestData) {
 			w.WaitErr = err
 		case "engine":
 			w.EngineErr = errors.New(strings.Join(a.Vals, " "))
+		case "log":
+			w.LogErr, w.SubmitErr = err, err
+		case "saving":
+			w.SavingErr = err
+		case "sql":
+			w.SQLErr = err
 		case "catalog":
 			w.CatalogErr = err
 		case "letters":

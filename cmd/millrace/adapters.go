@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"syscall"
 	"time"
 
+	"millrace/catalog"
+	"millrace/catalog/sqlstore"
 	"millrace/engine/embedded"
+	"millrace/event"
 	"millrace/eventlog"
 	"millrace/recommend"
 	"millrace/recommend/rank"
@@ -21,22 +25,57 @@ import (
 // apiParts are the parts that the API of a node is wired to.
 func (n *node) apiParts(ranker *rank.Ranker) api.Parts {
 	return api.Parts{
-		Ingest: ingest{n.appender}, Engine: apiEngine{n.engine}, Views: n.views, Catalog: n.catalog, Index: n.engine.Index(),
-		DeadLetters: deadLetters{n.log}, Redactor: n, Recommender: recommender{ranker},
+		Ingest: ingest{n.appender}, Engine: apiEngine{n.engine}, Views: n.views, Catalog: apiCatalog{n.catalog}, Index: n.engine.Index(),
+		DeadLetters: deadLetters{n.log}, Redactor: redactor{n}, Recommender: recommender{ranker},
 		ViewNames: recommend.Topology(n.engine.Types(), recommend.Defaults()).Views(),
 		Types:     n.engine.Types, Version: version(), Logger: n.logger,
 	}
 }
 
-// unavailable marks an error as one that makes the service unavailable.
-func unavailable(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", api.ErrUnavailable, err)
+// outage is an error that makes the service unavailable, in words that clients
+// may read: without the paths of this machine. The part that failed has logged
+// the error itself.
+type outage struct {
+	words string
+	err   error
 }
 
+// Error is what clients are told.
+func (o *outage) Error() string { return api.ErrUnavailable.Error() + ": " + o.words }
+
+// Unwrap gives what is wrong as well.
+func (o *outage) Unwrap() []error { return []error{api.ErrUnavailable, o.err} }
+
+// unavailable marks an error as one that makes the service unavailable. Where
+// it is not known otherwise, it is doing that does not work.
+func unavailable(doing string, err error) error {
+	switch {
+	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.Is(err, eventlog.ErrClosed) || errors.Is(err, embedded.ErrClosed):
+		doing = "the server is stopping"
+	case errors.Is(err, embedded.ErrFailed):
+		doing = "the engine has stopped because of an error"
+	case errors.Is(err, eventlog.ErrUnavailable) || errors.Is(err, eventlog.ErrCorrupt):
+		doing = "the event log accepts nothing: " + eventlog.Cause(err)
+	case errors.As(err, new(syscall.Errno)):
+		doing += " does not work at present: " + eventlog.Cause(err)
+	default:
+		doing += " does not work at present"
+	}
+	return &outage{doing, err}
+}
+
+// What may not work, in the words of unavailable.
+const (
+	eventLog         = "the event log"
+	writingCatalogue = "writing to the catalogue's database"
+)
+
 type ingest struct{ appender *eventlog.Appender }
+
+// Err is nil while the log takes batches.
+func (i ingest) Err() error { return unavailable(eventLog, i.appender.Err()) }
 
 // Submit hands a batch to the log; a full queue is an api.ErrOverloaded.
 func (i ingest) Submit(b api.Batch) (api.Ticket, error) {
@@ -52,7 +91,7 @@ func (i ingest) Submit(b api.Batch) (api.Ticket, error) {
 		return nil, fmt.Errorf("%w: %w", api.ErrOverloaded, err)
 	}
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, unavailable(eventLog, err)
 	}
 	return ticket{t}, nil
 }
@@ -60,22 +99,28 @@ func (i ingest) Submit(b api.Batch) (api.Ticket, error) {
 type ticket struct{ *eventlog.Ticket }
 
 // Err is why the batch is not durable, an api.ErrUnavailable.
-func (t ticket) Err() error { return unavailable(t.Ticket.Err()) }
+func (t ticket) Err() error { return unavailable(eventLog, t.Ticket.Err()) }
 
+// apiEngine is the engine; its Err is told where it is safe to.
 type apiEngine struct{ *embedded.Engine }
-
-// Err is why the engine has stopped, an api.ErrUnavailable.
-func (e apiEngine) Err() error { return unavailable(e.Engine.Err()) }
 
 // Wait returns once a block is visible in the views.
 func (e apiEngine) Wait(ctx context.Context, block uint64) error {
-	return unavailable(e.Engine.Wait(ctx, block))
+	return unavailable("the engine", e.Engine.Wait(ctx, block))
 }
 
 // WaitCatalog returns once a block's changes are in the SQL catalogue.
 func (e apiEngine) WaitCatalog(ctx context.Context, block uint64) error {
-	return unavailable(e.Engine.WaitCatalog(ctx, block))
+	return unavailable(writingCatalogue, e.Engine.WaitCatalog(ctx, block))
 }
+
+// CheckpointErr is why checkpoints are not stored, an api.ErrUnavailable.
+func (e apiEngine) CheckpointErr() error {
+	return unavailable("storing checkpoints", e.Engine.CheckpointErr())
+}
+
+// CatalogErr is why changes do not reach SQL, an api.ErrUnavailable.
+func (e apiEngine) CatalogErr() error { return unavailable(writingCatalogue, e.Engine.CatalogErr()) }
 
 // Stats are the engine's figures in the API's words.
 func (e apiEngine) Stats() api.EngineStats {
@@ -97,6 +142,28 @@ func (e apiEngine) Checkpoints() []api.Checkpoint {
 	return list
 }
 
+type apiCatalog struct{ store *sqlstore.Store }
+
+// User is a user of the SQL catalogue.
+func (c apiCatalog) User(ctx context.Context, id string) (*event.User, error) {
+	user, err := c.store.User(ctx, id)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return nil, err
+	}
+	return user, unavailable("reading the catalogue's database", err)
+}
+
+type redactor struct{ node *node }
+
+// Redact logs why a redaction did not succeed: clients are not told.
+func (r redactor) Redact(ctx context.Context, user string, block uint64) error {
+	err := r.node.Redact(ctx, user, block)
+	if err != nil {
+		r.node.logger.Error("a deleted user's events are not redacted yet", "block", block, "error", err)
+	}
+	return unavailable("redaction", err)
+}
+
 type deadLetters struct{ log *eventlog.Log }
 
 // Append stores refused inputs in the log.
@@ -105,7 +172,7 @@ func (d deadLetters) Append(list []api.DeadLetter) error {
 	for i, l := range list {
 		letters[i] = eventlog.DeadLetter{Time: l.Time, Raw: l.Raw, Error: l.Error}
 	}
-	return unavailable(d.log.AppendDeadLetters(letters))
+	return unavailable(eventLog, d.log.AppendDeadLetters(letters))
 }
 
 // List pages through them; a cursor that was not given out is an
@@ -116,7 +183,7 @@ func (d deadLetters) List(cursor string, n int) ([]api.DeadLetter, string, error
 		return nil, "", fmt.Errorf("%w: %w", api.ErrCursor, err)
 	}
 	if err != nil {
-		return nil, "", unavailable(err)
+		return nil, "", unavailable(eventLog, err)
 	}
 	letters := make([]api.DeadLetter, len(list))
 	for i, l := range list {
@@ -129,7 +196,9 @@ func (d deadLetters) List(cursor string, n int) ([]api.DeadLetter, string, error
 func (d deadLetters) Count() int { return d.log.DeadLetterCount() }
 
 // Purge drops the dead letters of a user.
-func (d deadLetters) Purge(user string) error { return unavailable(d.log.PurgeDeadLetters(user)) }
+func (d deadLetters) Purge(user string) error {
+	return unavailable(eventLog, d.log.PurgeDeadLetters(user))
+}
 
 type recommender struct{ ranker *rank.Ranker }
 

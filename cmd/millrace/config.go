@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caarlos0/env/v11"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/goccy/go-yaml"
 
 	"millrace/event"
@@ -42,6 +43,9 @@ type config struct {
 
 	// publishInterval is the engine's PublishInterval, set by the command.
 	publishInterval time.Duration
+	// logFS is the file system of the event log, nil for the real one: tests
+	// fill it up.
+	logFS vfs.FS
 }
 
 // ingestConfig bounds what waits to be written to the log.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"millrace/catalog/sqlite"
@@ -38,6 +39,8 @@ type node struct {
 	catalog  *sqlstore.Store
 	engine   *embedded.Engine
 	logger   *slog.Logger
+
+	redactions sync.WaitGroup // that began when the log had recovered
 }
 
 // openNode opens a data directory, recovers, and installs the configuration
@@ -58,7 +61,7 @@ func openNode(ctx context.Context, c config, logger *slog.Logger) (*node, error)
 }
 
 func (n *node) open(ctx context.Context, c config, program []byte) (err error) {
-	n.log, err = eventlog.Open(filepath.Join(c.Data, logFolder), eventlog.Options{Logger: n.logger})
+	n.log, err = eventlog.Open(filepath.Join(c.Data, logFolder), eventlog.Options{FS: c.logFS, Logger: n.logger})
 	if err != nil {
 		return err
 	}
@@ -81,6 +84,7 @@ func (n *node) open(ctx context.Context, c config, program []byte) (err error) {
 		MaxQueuedEvents: c.Ingest.MaxQueuedEvents,
 		MaxQueuedBytes:  c.Ingest.MaxQueuedMiB << 20,
 		Deliver:         n.engine.Deliver,
+		Recovered:       n.recovered,
 	})
 	if err := n.configure(ctx, program); err != nil {
 		return err
@@ -105,6 +109,21 @@ func (n *node) configure(ctx context.Context, record []byte) error {
 	}
 	n.logger.Info("configuration installed", "block", ticket.Block())
 	return nil
+}
+
+// recovered is called when the log works again after a failure. It returns
+// when everything that is stored is visible: only then is it known how far
+// imports have got. Deletions that were stored but not acknowledged are
+// redacted, as they are after a restart.
+func (n *node) recovered(last uint64) {
+	if err := n.engine.Wait(context.Background(), last); err != nil {
+		return // the engine has said why it stopped
+	}
+	n.redactions.Go(func() {
+		if err := n.resumeRedactions(context.Background()); err != nil {
+			n.logger.Error("deleted users are not redacted yet; a restart does it", "error", err)
+		}
+	})
 }
 
 // resumeRedactions finishes the removal of deleted users from the log that a
@@ -171,6 +190,7 @@ func (n *node) close() error {
 	if n.log != nil {
 		errs = append(errs, n.log.Close())
 	}
+	n.redactions.Wait()
 	n.logger.Debug("closed", "took", time.Since(began))
 	return errors.Join(errs...)
 }

@@ -108,7 +108,7 @@ func (a *API) user(ctx context.Context, id string) (*event.User, error) {
 	case errors.Is(err, catalog.ErrNotFound):
 		return nil, unknown("user", id)
 	case err != nil:
-		return nil, fmt.Errorf("%w: read the catalogue: %w", ErrUnavailable, err)
+		return nil, fmt.Errorf("read the catalogue: %w", err)
 	}
 	return user, nil
 }

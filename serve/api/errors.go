@@ -18,7 +18,8 @@ var (
 	// ErrOverloaded says that there is no room for a batch at the moment.
 	ErrOverloaded = errors.New("too much is waiting to be stored")
 	// ErrUnavailable says that a part has failed or is closed: the log, the
-	// engine, the database.
+	// engine, the database. Clients are told the text of the whole error, so it
+	// holds no path and no address of the server's.
 	ErrUnavailable = errors.New("unavailable")
 	// ErrCursor is the error of a cursor that was not given out.
 	ErrCursor = errors.New("unknown cursor")

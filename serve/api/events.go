@@ -123,10 +123,13 @@ func (in *EventsInput) check() error {
 // writable is nil while events can be processed.
 func (a *API) writable() error {
 	if err := a.parts.Engine.Err(); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return fmt.Errorf("%w: %s; /v1/stats says which", ErrUnavailable, engineStopped)
 	}
 	return nil
 }
+
+// engineStopped is what everybody may know of an engine that has failed.
+const engineStopped = "the engine has stopped because of an error"
 
 // receipt is a batch of events on its way.
 type receipt struct {
@@ -261,6 +264,18 @@ type line struct {
 	sent  []receipt // that batch
 }
 
+// failed says whether the last batch did not become durable.
+func (l *line) failed() bool {
+	return slices.ContainsFunc(l.sent, func(r receipt) bool {
+		select {
+		case <-r.ticket.Done():
+			return r.ticket.Err() != nil
+		default:
+			return false
+		}
+	})
+}
+
 func (m *imports) line(source string) *line {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -283,6 +298,14 @@ func (a *API) submitImport(ctx context.Context, events []event.Event, in *Events
 	l := a.imports.line(in.Source)
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
+	if l.failed() {
+		// Whether it is stored all the same is known once batches are taken
+		// again, and not before: then all that is stored is visible.
+		if err := a.parts.Ingest.Err(); err != nil {
+			return nil, false, err
+		}
+		l.taken, l.sent = 0, nil
+	}
 	stored, _ := a.parts.Engine.Position(in.Source)
 	taken := max(stored, l.taken)
 	next := in.Position.Value

@@ -94,6 +94,8 @@ type Ingest interface {
 	// ErrOverloaded, after which the same batch may be sent again later, and
 	// ErrUnavailable.
 	Submit(Batch) (Ticket, error)
+	// Err is nil while batches are taken, or an ErrUnavailable.
+	Err() error
 }
 
 // Ticket is a batch on its way.
@@ -126,8 +128,13 @@ type Engine interface {
 	Stats() EngineStats
 	// Checkpoints are the latest finished checkpoints, oldest first.
 	Checkpoints() []Checkpoint
-	// Err is nil while the engine works, or says why it has stopped.
+	// Err is nil while the engine works, or says why it has stopped. The text
+	// may name somebody: health does not tell it.
 	Err() error
+	// CheckpointErr and CatalogErr are nil, or ErrUnavailable while checkpoints
+	// can not be stored and while catalogue changes do not reach the Catalog.
+	CheckpointErr() error
+	CatalogErr() error
 }
 
 // EngineStats is what the engine knows of itself at one moment.
@@ -158,7 +165,7 @@ type Views interface {
 }
 
 // Catalog is the catalogue in SQL. The errors are catalog.ErrNotFound and
-// those of the database.
+// ErrUnavailable.
 type Catalog interface {
 	User(ctx context.Context, id string) (*event.User, error)
 }
@@ -194,7 +201,7 @@ type DeadLetters interface {
 // Redactor takes a deleted user out of stored events.
 type Redactor interface {
 	// Redact makes the events of a user before a block unreadable for ever
-	// and returns when that is durable.
+	// and returns when that is durable. The error is ErrUnavailable.
 	Redact(ctx context.Context, user string, block uint64) error
 }
 

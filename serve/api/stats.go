@@ -2,8 +2,10 @@ package api
 
 import (
 	"context"
+	"iter"
 	"net/http"
 	"runtime/metrics"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2/sse"
@@ -24,23 +26,89 @@ type HealthOutput struct {
 
 // Health is whether the server works.
 type Health struct {
-	Status    string  `json:"status" enum:"ok,failed" doc:"failed: nothing that is sent becomes visible any more."`
-	Reason    string  `json:"reason,omitempty" doc:"What failed; /v1/stats says more."`
-	Version   string  `json:"version"`
-	Watermark *string `json:"watermark" format:"date-time" doc:"No event at or before it is expected any more; null before the first event."`
-	Blocks    uint64  `json:"blocks" doc:"Blocks of the log that are visible."`
+	Status     string     `json:"status" enum:"ok,degraded,failed" doc:"ok: everything works. degraded: lists are answered, but a component does not work at present; the answer is a 503 if that is the log, so that events are refused, and else a 200. failed: nothing that is sent becomes visible any more, and the answer is a 503."`
+	Reason     string     `json:"reason,omitempty" doc:"What does not work, in words."`
+	Components Components `json:"components"`
+	Version    string     `json:"version"`
+	Watermark  *string    `json:"watermark" format:"date-time" doc:"No event at or before it is expected any more; null before the first event."`
+	Blocks     uint64     `json:"blocks" doc:"Blocks of the log that are visible."`
+}
+
+// Components are the parts of the server that can fail by themselves.
+type Components struct {
+	Log         Component `json:"log" doc:"The event log. While it is unavailable events, items and users are refused with 503; it goes on by itself once its cause is gone."`
+	Engine      Component `json:"engine" doc:"What applies events. Once it has failed the server has to be restarted."`
+	Checkpoints Component `json:"checkpoints" doc:"While they can not be stored a restart takes longer; they are tried again all the time."`
+	Catalogue   Component `json:"catalogue" doc:"The database of items and users. While it is unavailable changes of items and users are refused with 503; it is tried again all the time."`
+}
+
+// Component is whether one part of the server works.
+type Component struct {
+	Status string `json:"status" enum:"ok,unavailable,failed" doc:"unavailable: at present; it may work again by itself. failed: until a restart."`
+	Reason string `json:"reason,omitempty" doc:"Why it does not work, in words."`
+}
+
+const (
+	statusOK          = "ok"
+	statusUnavailable = "unavailable"
+	statusFailed      = "failed"
+)
+
+// component is how a part is that is well without an error.
+func component(err error) Component {
+	if err == nil {
+		return Component{Status: statusOK}
+	}
+	return Component{Status: statusUnavailable, Reason: told(err)}
+}
+
+// components are how the parts are.
+func (a *API) components() Components {
+	c := Components{
+		Log: component(a.parts.Ingest.Err()), Engine: Component{Status: statusOK},
+		Checkpoints: component(a.parts.Engine.CheckpointErr()), Catalogue: component(a.parts.Engine.CatalogErr()),
+	}
+	if a.parts.Engine.Err() != nil {
+		// Health needs no key, and the error may name somebody.
+		c.Engine = Component{Status: statusFailed, Reason: engineStopped}
+	}
+	return c
+}
+
+// byName are the components, the gravest first.
+func (c *Components) byName() iter.Seq2[string, *Component] {
+	return func(yield func(string, *Component) bool) {
+		_ = yield("engine", &c.Engine) && yield("log", &c.Log) &&
+			yield("catalogue", &c.Catalogue) && yield("checkpoints", &c.Checkpoints)
+	}
 }
 
 func (a *API) health(context.Context, *Empty) (*HealthOutput, error) {
-	stats := a.parts.Engine.Stats()
+	stats, c := a.parts.Engine.Stats(), a.components()
 	out := &HealthOutput{Status: http.StatusOK, Body: Health{
-		Status: "ok", Version: a.parts.Version, Watermark: optionalTime(stats.Watermark), Blocks: stats.Block,
+		Status: statusOK, Components: c,
+		Version: a.parts.Version, Watermark: optionalTime(stats.Watermark), Blocks: stats.Block,
 	}}
-	if a.parts.Engine.Err() != nil {
-		// Health needs no key, and the error may name somebody.
-		out.Status, out.Body.Status, out.Body.Reason = http.StatusServiceUnavailable, "failed", "the engine has stopped because of an error"
+	var reasons []string
+	for _, c := range c.byName() {
+		if c.Status != statusOK {
+			reasons = append(reasons, c.Reason)
+			out.Body.Status = "degraded"
+		}
 	}
+	if c.Engine.Status != statusOK {
+		out.Body.Status = statusFailed
+	}
+	if c.Engine.Status != statusOK || c.Log.Status != statusOK {
+		out.Status = http.StatusServiceUnavailable
+	}
+	out.Body.Reason = strings.Join(reasons, "; ")
 	return out, nil
+}
+
+// told is the text of an ErrUnavailable without saying that it is one.
+func told(err error) string {
+	return strings.TrimPrefix(firstLine(err), ErrUnavailable.Error()+": ")
 }
 
 func optionalTime(t event.Time) *string {
@@ -55,7 +123,7 @@ type Stats struct {
 	Time      string         `json:"time" format:"date-time" doc:"Wall clock."`
 	Version   string         `json:"version"`
 	UptimeS   float64        `json:"uptime_s"`
-	Failure   string         `json:"failure,omitempty" doc:"Why the engine has stopped, if it has."`
+	Failure   string         `json:"failure,omitempty" doc:"Why the engine has stopped, or why nothing can be stored at present."`
 	Shards    int            `json:"shards"`
 	Blocks    uint64         `json:"blocks"`
 	Events    EventStats     `json:"events"`
@@ -135,6 +203,8 @@ func (a *API) readStats() Stats {
 	}
 	if err := a.parts.Engine.Err(); err != nil {
 		s.Failure = firstLine(err)
+	} else if err := a.parts.Ingest.Err(); err != nil {
+		s.Failure = told(err)
 	}
 	for _, name := range a.parts.ViewNames {
 		s.Views[name] = a.parts.Views.Len(name)
@@ -194,6 +264,7 @@ var gauges = []meter.Descriptor{
 	{Name: "millrace_dead_letters", Help: "Inputs that were refused and are kept; the oldest are dropped."},
 	{Name: "millrace_shards", Help: "Shards of the engine."},
 	{Name: "millrace_failed", Help: "1 if the engine has stopped because of an error, else 0."},
+	{Name: "millrace_unavailable", Help: "1 while a component of /v1/health does not work, else 0.", Label: "component"},
 	{Name: "millrace_keys", Help: "Keys of state.", Label: "stage"},
 	{Name: "millrace_view_keys", Help: "Keys of a view.", Label: "view"},
 	{Name: "millrace_checkpoint_duration_seconds", Help: "How long the latest checkpoint took until it was durable."},
@@ -223,6 +294,14 @@ func (a *API) readGauges() []meter.Gauge {
 		{Name: "millrace_dead_letters", Value: float64(a.parts.DeadLetters.Count())},
 		{Name: "millrace_shards", Value: float64(stats.Shards)},
 		{Name: "millrace_failed", Value: failed},
+	}
+	components := a.components()
+	for name, c := range components.byName() {
+		value := 0.0
+		if c.Status != statusOK {
+			value = 1
+		}
+		list = append(list, meter.Gauge{Name: "millrace_unavailable", Label: name, Value: value})
 	}
 	if stats.StreamTime > event.MinTime {
 		list = append(list,

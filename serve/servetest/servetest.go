@@ -33,6 +33,9 @@ type World struct {
 	DurableErr error // of every Ticket
 	WaitErr    error // of Engine.Wait and WaitCatalog
 	EngineErr  error // of Engine.Err
+	LogErr     error // of Ingest.Err
+	SavingErr  error // of Engine.CheckpointErr
+	SQLErr     error // of Engine.CatalogErr
 	CatalogErr error // of Catalog.User
 	LettersErr error // of DeadLetters.Append and Purge
 	RedactErr  error // of Redactor.Redact
@@ -129,6 +132,9 @@ func (w *World) Forgotten() (redacted, purged []string) {
 }
 
 type ingest struct{ *World }
+
+// Err is LogErr.
+func (w ingest) Err() error { return w.LogErr }
 
 // Submit implements api.Ingest: the batch becomes a block and visible at once.
 func (w ingest) Submit(b api.Batch) (api.Ticket, error) {
@@ -242,6 +248,12 @@ func (w engine) Checkpoints() []api.Checkpoint { return w.History }
 
 // Err is EngineErr.
 func (w engine) Err() error { return w.EngineErr }
+
+// CheckpointErr is SavingErr.
+func (w engine) CheckpointErr() error { return w.SavingErr }
+
+// CatalogErr is SQLErr.
+func (w engine) CatalogErr() error { return w.SQLErr }
 
 // Duplicates counts repeats of an event_id by the same user.
 func (w engine) Duplicates(block uint64, first, count int) int {
