@@ -18,6 +18,7 @@ import (
 	"millrace/serve/api"
 	"millrace/serve/guard"
 	"millrace/serve/meter"
+	"millrace/serve/strict"
 )
 
 // The errors of New and Listen.
@@ -103,12 +104,13 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	a.RegisterGauges(o.Registry)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{
+	mux.Handle("GET /metrics", strict.NoQuery(promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelError), Registry: o.Registry,
-	}))
+	})))
 	if o.Dashboard != nil {
-		mux.Handle("GET /{$}", o.Dashboard)
-		mux.Handle("GET /dashboard/", o.Dashboard)
+		page := strict.NoQuery(o.Dashboard)
+		mux.Handle("GET /{$}", page)
+		mux.Handle("GET /dashboard/", page)
 	}
 	s := &Server{options: o, api: a, keys: keys, handler: &handler{
 		mux: mux, guard: guard.New(keys, isHealth), meter: o.Parts.Meter, now: o.Parts.Now, logger: o.Logger,

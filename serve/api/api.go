@@ -139,10 +139,10 @@ func (a *API) publish(mux *http.ServeMux) error {
 	if err != nil {
 		return errors.Join(errors.New("write the OpenAPI document"), err)
 	}
-	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+	mux.Handle("GET /openapi.json", strict.NoQuery(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json")
 		_, _ = w.Write(document) // a client that has gone needs no document
-	})
+	})))
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package strict
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -22,6 +23,18 @@ func Query(ctx huma.Context, next func(huma.Context)) {
 		}
 	}
 	next(ctx)
+}
+
+// NoQuery is a handler for requests without parameters: those with one are
+// refused.
+func NoQuery(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := checkQuery(nil, r.URL.RawQuery); p != nil {
+			p.Write(w)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // checkQuery says what is wrong with a query, or nil.
