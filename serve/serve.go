@@ -119,7 +119,9 @@ func New(o Options) (*Server, error) {
 		Handler:           s.handler,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog:       slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+		// OPTIONS * is a request like any other: of nobody without a key.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 	}
 	s.http.RegisterOnShutdown(a.Close)
 	return s, nil
@@ -156,7 +158,7 @@ func (s *Server) Listen() error {
 	if err := guard.CheckListen(l.Addr().String(), s.keys); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	s.listener = l
+	s.listener = strict.Listener(l, maxHeaderBytes)
 	return nil
 }
 

@@ -120,12 +120,18 @@ func (p *Problem) GetHeaders() http.Header { return p.header }
 // huma.
 func (p *Problem) ContentType(string) string { return ContentType }
 
-// Write answers a request with the problem.
-func (p *Problem) Write(w http.ResponseWriter) {
+// JSON is the problem as it is sent.
+func (p *Problem) JSON() []byte {
 	body, err := json.Marshal(p)
 	if err != nil { // strings and numbers always encode
 		body = []byte(`{"status":500}`)
 	}
+	return append(body, '\n')
+}
+
+// Write answers a request with the problem.
+func (p *Problem) Write(w http.ResponseWriter) {
+	body := p.JSON()
 	h := w.Header()
 	for name, values := range p.header {
 		for _, v := range values {
@@ -133,9 +139,9 @@ func (p *Problem) Write(w http.ResponseWriter) {
 		}
 	}
 	h.Set("Content-Type", ContentType)
-	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(append(body, '\n')) // a client that has gone needs no answer
+	_, _ = w.Write(body) // a client that has gone needs no answer
 }
 
 // maxExcerpt is how many characters of a bad value are told.
