@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"time"
 
@@ -34,18 +33,6 @@ var (
 	ErrListen = errors.New("can not listen")
 )
 
-// The server's limits of time. A client that takes longer is cut off.
-const (
-	headerTimeout = 10 * time.Second // to send a request's headers
-	readTimeout   = 2 * time.Minute  // to send all of it
-	writeTimeout  = 3 * time.Minute  // from the headers to the end of the answer
-	idleTimeout   = 2 * time.Minute  // between two requests
-)
-
-// maxHeaderBytes bounds a request's line and headers. It is well above the
-// longest id, so that one of 100 kB is answered by a problem that names it.
-const maxHeaderBytes = 1 << 20
-
 // Options are what the server is made of.
 type Options struct {
 	// Parts is what the API is wired to. New sets its Meter, and its Now and
@@ -53,6 +40,9 @@ type Options struct {
 	Parts api.Parts
 	// Listen is HOST:PORT; port 0 takes a free one.
 	Listen string
+	// Listener is an address that was taken already, and is taken over; nil
+	// means that Listen is taken by the Server's Listen.
+	Listener *Listener
 	// Keys of which every request but GET /v1/health must carry one; none
 	// means that only this machine is served.
 	Keys []string
@@ -70,9 +60,7 @@ type Server struct {
 	options  Options
 	api      *api.API
 	handler  http.Handler
-	http     *http.Server
-	listener net.Listener
-	keys     guard.Keys
+	listener *Listener // nil before Listen
 }
 
 // New makes a Server that does not listen yet. Its errors are ErrKey,
@@ -112,19 +100,9 @@ func New(o Options) (*Server, error) {
 		mux.Handle("GET /{$}", page)
 		mux.Handle("GET /dashboard/", page)
 	}
-	s := &Server{options: o, api: a, keys: keys, handler: &handler{
+	return &Server{options: o, api: a, handler: &handler{
 		mux: mux, guard: guard.New(keys, isHealth), meter: o.Parts.Meter, now: o.Parts.Now, logger: o.Logger,
-	}}
-	s.http = &http.Server{
-		Handler:           s.handler,
-		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeaderBytes,
-		// OPTIONS * is a request like any other: of nobody without a key.
-		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
-	}
-	s.http.RegisterOnShutdown(a.Close)
-	return s, nil
+	}}, nil
 }
 
 // Observe is to be told of every block of events that became visible: how
@@ -147,18 +125,18 @@ func isHealth(r *http.Request) bool {
 // that have a server of their own.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// Listen takes the address, which Addr tells from then on. Requests wait until
-// Serve is called. Its errors are ErrListen and ErrNeedsKey.
-func (s *Server) Listen() error {
-	l, err := net.Listen("tcp", s.options.Listen)
-	if err != nil {
-		return fmt.Errorf("%w on %s: %w", ErrListen, s.options.Listen, err)
+// Listen takes the address, which Addr tells from then on, and answers. Its
+// errors are those of the function Listen.
+func (s *Server) Listen() (err error) {
+	l := s.options.Listener
+	if l == nil {
+		if l, err = Listen(s.options); err != nil {
+			return err
+		}
 	}
-	// A name may stand for another address than it says.
-	if err := guard.CheckListen(l.Addr().String(), s.keys); err != nil {
-		return errors.Join(err, l.Close())
-	}
-	s.listener = strict.Listener(l, maxHeaderBytes)
+	l.http.RegisterOnShutdown(s.api.Close)
+	l.handOver(s.handler)
+	s.listener = l
 	return nil
 }
 
@@ -167,7 +145,7 @@ func (s *Server) Addr() string {
 	if s.listener == nil {
 		return ""
 	}
-	return s.listener.Addr().String()
+	return s.listener.Addr()
 }
 
 // Serve answers requests until Shutdown; it listens first if Listen was not
@@ -178,10 +156,8 @@ func (s *Server) Serve() error {
 			return err
 		}
 	}
-	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serving: %w", err)
-	}
-	return nil
+	<-s.listener.ended
+	return s.listener.err
 }
 
 // Shutdown takes no more requests, ends streams, and waits for the requests
@@ -189,8 +165,11 @@ func (s *Server) Serve() error {
 // and ctx's error is returned.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.api.Close()
-	if err := s.http.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("shut down: %w", err), s.http.Close())
+	if s.listener == nil {
+		return nil
+	}
+	if err := s.listener.http.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("shut down: %w", err), s.listener.http.Close())
 	}
 	return nil
 }

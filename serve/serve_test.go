@@ -64,6 +64,60 @@ func TestListen(t *testing.T) {
 	}
 }
 
+// From the moment that the address is taken somebody answers: first that the
+// server is starting, then, over the same connections, the server.
+func TestStarting(t *testing.T) {
+	w := servetest.New()
+	o := Options{Listen: "127.0.0.1:0", Keys: []string{"a-good-key"}, Parts: api.Parts{Version: "test"}}
+	l, err := Listen(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	url := "http://" + l.Addr()
+	r, err := http.Get(url + "/v1/health")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var health api.Health
+	err = json.NewDecoder(r.Body).Decode(&health)
+	r.Body.Close()
+	if err != nil || r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") != "1" ||
+		health.Status != "starting" || health.Reason == "" || health.Version != "test" || health.Components.Log.Status != "unavailable" {
+		t.Errorf("health: %d %v %+v, %v", r.StatusCode, r.Header, health, err)
+	}
+	r, err = http.Post(url+"/v1/events", "application/json", strings.NewReader(strings.Repeat(goodEvent, 100_000)))
+	if err == nil && r.Header.Get("Retry-After") != "1" {
+		t.Error("no Retry-After")
+	}
+	expectProblem(t, r, err, http.StatusServiceUnavailable, "the server is starting")
+
+	o.Parts, o.Listener = w.Parts(), l
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Listen(); err != nil || s.Addr() != l.Addr() {
+		t.Fatalf("%v, address %s, want %s", err, s.Addr(), l.Addr())
+	}
+	r, err = http.Get(url + "/v1/health")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body.Close()
+	if r.StatusCode != http.StatusOK {
+		t.Errorf("health of the server: %d", r.StatusCode)
+	}
+	r, err = http.Get(url + "/v1/stats")
+	expectProblem(t, r, err, http.StatusUnauthorized, "an API key is needed")
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := s.Serve(); err != nil {
+		t.Errorf("serve after a shutdown: %v", err)
+	}
+}
+
 // A shutdown lets requests that are under way finish, ends streams at once,
 // and takes no more.
 func TestShutdown(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -160,6 +161,37 @@ func TestReplayResumes(t *testing.T) {
 	out, err = run(t, t.Context(), "replay", path, "--data", data, "--json")
 	if err != nil || !strings.Contains(out, `"events":0`) {
 		t.Errorf("a third run: %s, %v, want no event", out, err)
+	}
+}
+
+// A start that has much to replay is seen to be one, and can be stopped.
+func TestStartIsVisibleAndCanBeStopped(t *testing.T) {
+	data := imported(t, 3000)
+	if err := os.RemoveAll(filepath.Join(data, stateFolder)); err != nil { // so that everything is replayed
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	status := 0
+	c := newCommand()
+	c.SetOut(&bytes.Buffer{})
+	c.SetErr(writer(func(b []byte) {
+		if _, after, ok := bytes.Cut(b, []byte("msg=starting address=")); ok {
+			url, _, _ := bytes.Cut(after, []byte(" "))
+			status, _ = ask(t, http.MethodGet, string(url)+"/v1/health", "")
+			stop()
+		}
+	}))
+	c.SetArgs([]string{"serve", "--data", data, "--listen", "127.0.0.1:0"})
+	if err := c.ExecuteContext(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("a start that was stopped ended with %v", err)
+	}
+	if status != http.StatusServiceUnavailable {
+		t.Errorf("health of a server that is starting: %d", status)
+	}
+	out, err := run(t, t.Context(), "verify", "--data", data, "--json")
+	if err != nil || !strings.Contains(out, `"equal":true`) || !strings.Contains(out, `"events":3000`) {
+		t.Errorf("afterwards: %s, %v", out, err)
 	}
 }
 

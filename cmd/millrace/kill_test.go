@@ -110,7 +110,9 @@ func (k *killing) ready() bool {
 		r, err := http.Get(k.url + "/v1/health")
 		if err == nil {
 			r.Body.Close()
-			return r.StatusCode == http.StatusOK
+			if r.StatusCode == http.StatusOK {
+				return true
+			}
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -182,14 +183,19 @@ func TestDataInUse(t *testing.T) {
 	plain(t, err, "directory in use: another millrace process uses ")
 }
 
+// A taken port is noticed before anything is made.
 func TestListenOnATakenPort(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	_, err = says(t, "serve", "--data", t.TempDir(), "--listen", l.Addr().String())
+	data := filepath.Join(t.TempDir(), "data")
+	_, err = says(t, "serve", "--data", data, "--listen", l.Addr().String())
 	plain(t, err, "can not listen on "+l.Addr().String())
+	if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the data directory was made (%v)", err)
+	}
 }
 
 // What a server says when it refuses an import is passed on; while there is no

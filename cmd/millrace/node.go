@@ -73,7 +73,7 @@ func (n *node) open(ctx context.Context, c config, program []byte) (err error) {
 	}
 	n.views = memory.New()
 	n.engine, err = embedded.Open(embedded.Options{
-		Build: buildProgram, Shards: c.Shards, Log: n.log, State: n.state, Views: n.views, Catalog: n.catalog,
+		Build: buildProgram, Shards: c.Shards, Log: interruptible{ctx, n.log}, State: n.state, Views: n.views, Catalog: n.catalog,
 		Duplicates: duplicates(), CheckpointInterval: c.CheckpointInterval, PublishInterval: c.publishInterval, Logger: n.logger,
 	})
 	if err != nil {
@@ -90,6 +90,23 @@ func (n *node) open(ctx context.Context, c config, program []byte) (err error) {
 		return err
 	}
 	return n.resumeRedactions(ctx)
+}
+
+// interruptible is a log whose replay ends with ctx: a start that takes long can
+// be stopped.
+type interruptible struct {
+	ctx context.Context
+	log *eventlog.Log
+}
+
+// Scan scans as long as ctx allows.
+func (i interruptible) Scan(from uint64, fn func(*eventlog.Block) error) error {
+	return i.log.Scan(from, func(b *eventlog.Block) error {
+		if err := i.ctx.Err(); err != nil {
+			return err
+		}
+		return fn(b)
+	})
 }
 
 // configure appends the configuration record to the log if it differs from the last.

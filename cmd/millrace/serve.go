@@ -12,8 +12,8 @@ import (
 	"millrace/engine/embedded"
 	"millrace/recommend/rank"
 	"millrace/serve"
+	"millrace/serve/api"
 	"millrace/serve/dashboard"
-	"millrace/serve/guard"
 )
 
 func newServe() *cobra.Command {
@@ -50,24 +50,29 @@ func newServe() *cobra.Command {
 	return c
 }
 
-// runServer serves until ctx ends; ready is called once requests are answered.
+// runServer serves until ctx ends; ready is called once requests are answered
+// as they should be. The address is taken first: if that fails nothing has
+// been opened or made, and while much is recovered clients and supervisors are
+// told that the server is starting.
 func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(*serve.Server) error) (err error) {
-	keys, err := guard.NewKeys(cfg.Keys)
-	if err != nil {
+	if err := checkData(cfg.Data); err != nil {
 		return err
 	}
-	if err := errors.Join(guard.CheckListen(cfg.Listen, keys), checkData(cfg.Data)); err != nil { // before anything is opened
+	options := serve.Options{
+		Parts: api.Parts{Version: version()}, Listen: cfg.Listen, Keys: cfg.Keys, Dashboard: dashboard.Handler(), Logger: logger,
+	}
+	if options.Listener, err = serve.Listen(options); err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, options.Listener.Close()) }()
+	logger.Info("starting", "address", "http://"+options.Listener.Addr(), "data", cfg.Data)
 	n, err := openNode(ctx, cfg, logger)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
-	parts := n.apiParts(rank.New(n.engine.Index(), cfg.Recipes))
-	server, err := serve.New(serve.Options{
-		Parts: parts, Listen: cfg.Listen, Keys: cfg.Keys, Dashboard: dashboard.Handler(), Logger: logger,
-	})
+	options.Parts = n.apiParts(rank.New(n.engine.Index(), cfg.Recipes))
+	server, err := serve.New(options)
 	if err != nil {
 		return err
 	}

@@ -136,7 +136,7 @@ func (d *document) apply(op *huma.Operation, schemas huma.Registry) {
 	}
 	for _, status := range append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden}, d.status...) {
 		if op.OperationID == "getHealth" && status == http.StatusServiceUnavailable {
-			op.Responses["503"] = &huma.Response{Description: "Events are refused: the body says why.", Content: op.Responses["200"].Content}
+			op.Responses["503"] = &huma.Response{Description: "Events are refused, or nothing is answered yet: the body says why.", Content: op.Responses["200"].Content}
 			continue
 		}
 		op.Responses[strconv.Itoa(status)] = &huma.Response{Description: http.StatusText(status), Content: problems}

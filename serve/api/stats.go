@@ -26,7 +26,7 @@ type HealthOutput struct {
 
 // Health is whether the server works.
 type Health struct {
-	Status     string     `json:"status" enum:"ok,degraded,failed" doc:"ok: everything works. degraded: lists are answered, but a component does not work at present; the answer is a 503 if that is the log, so that events are refused, and else a 200. failed: nothing that is sent becomes visible any more, and the answer is a 503."`
+	Status     string     `json:"status" enum:"ok,starting,degraded,failed" doc:"ok: everything works. starting: nothing is answered yet, and the answer is a 503. degraded: lists are answered, but a component does not work at present; the answer is a 503 if that is the log, so that events are refused, and else a 200. failed: nothing that is sent becomes visible any more, and the answer is a 503."`
 	Reason     string     `json:"reason,omitempty" doc:"What does not work, in words."`
 	Components Components `json:"components"`
 	Version    string     `json:"version"`
@@ -46,6 +46,15 @@ type Components struct {
 type Component struct {
 	Status string `json:"status" enum:"ok,unavailable,failed" doc:"unavailable: at present; it may work again by itself. failed: until a restart."`
 	Reason string `json:"reason,omitempty" doc:"Why it does not work, in words."`
+}
+
+// Starting says what a server is doing that answers nothing yet.
+const Starting = "what is stored is being loaded"
+
+// StartingHealth is the health of a server that answers nothing yet.
+func StartingHealth(version string) Health {
+	c := Component{Status: statusUnavailable, Reason: Starting}
+	return Health{Status: "starting", Reason: Starting, Components: Components{c, c, c, c}, Version: version}
 }
 
 const (
