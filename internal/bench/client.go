@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -41,8 +42,7 @@ func (c *client) do(method, path string, body []byte) error {
 	}
 	conn.buffer = append(append(b, "\r\n"...), body...)
 	if err := conn.exchange(method, path); err != nil {
-		conn.Close()
-		return err
+		return errors.Join(err, conn.Close())
 	}
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -59,7 +59,8 @@ func (c *connection) exchange(method, path string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+	_, err = io.Copy(io.Discard, answer.Body)
+	if err := errors.Join(err, answer.Body.Close()); err != nil {
 		return err
 	}
 	if answer.StatusCode != http.StatusOK {
@@ -87,6 +88,6 @@ func (c *client) take() (*connection, error) {
 
 func (c *client) close() {
 	for _, conn := range c.idle {
-		conn.Close()
+		_ = conn.Close()
 	}
 }
