@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
@@ -21,6 +22,10 @@ const (
 	// system is asked to start writing it to the disk, so that the sync at
 	// its end is short and does not hold up the syncs of the event log.
 	bytesPerSync = 512 << 10
+	// writesPerTurn is how many keys are written before other goroutines have
+	// their turn: a commit is tens of milliseconds of work that nobody waits
+	// for, and on a few cores Go would let it run for ten of them in a row.
+	writesPerTurn = 32
 )
 
 // tables writes keys in ascending order into as many table files as it takes.
@@ -92,7 +97,10 @@ func (w *tables) merge(stage []state.Table) error {
 	name := stage[0].Stage
 	stored := &lookup{db: w.db}
 	err := func() error {
-		for _, o := range sortWrites(stage) {
+		for i, o := range sortWrites(stage) {
+			if i%writesPerTurn == 0 {
+				runtime.Gosched()
+			}
 			w.key = appendKey(w.key[:0], name, o.write.Key)
 			if o.write.Value != nil {
 				if err := w.set(w.key, o.write.Value); err != nil {
