@@ -8,6 +8,7 @@ import (
 	"millrace/event"
 	"millrace/event/wire"
 	"millrace/operator"
+	"millrace/recommend/names"
 	"millrace/recommend/tally"
 )
 
@@ -83,6 +84,7 @@ func stage(o Options) operator.Stage[string, state, event.Enriched] {
 		New: func(p *operator.Ports) operator.Operator[string, state, event.Enriched] {
 			return &activity{
 				options: o,
+				items:   names.New(),
 				ratings: operator.Out[Rating](p, PortRatings),
 				late:    operator.Out[Rating](p, PortLate),
 				view:    operator.View[*View](p, ViewName),
@@ -105,6 +107,7 @@ type state struct {
 // activity is the stage's operator.
 type activity struct {
 	options Options
+	items   *names.Table // of the users' seen items
 	ratings *operator.Output[Rating]
 	late    *operator.Output[Rating]
 	view    *operator.ViewPort[*View]
@@ -125,7 +128,7 @@ func (o *activity) Fold(c *operator.Context, _ string, s *state, e *event.Enrich
 		x.Value, x.HasValue = e.Value, true
 	}
 	s.recent.add(x, o.options.Recent)
-	s.seen.add(e.Item, o.options.Seen)
+	s.seen.add(e.Item, o.items, o.options.Seen)
 	if e.Type == event.TypeRating && e.HasValue {
 		o.rate(c, s, e)
 	}
@@ -212,7 +215,7 @@ func (o *activity) Load(version uint8, src []byte, s *state) error {
 		return fmt.Errorf("state version %d: %w", version, event.ErrVersion)
 	}
 	r := wire.NewReader(src)
-	v := readBody(r)
+	v := readBody(r, o.items)
 	s.browsed, s.counts, s.lastSeen, s.last = v.BrowseCount, v.Counts, v.LastSeen, v.LastRating
 	s.recent = recent{buffer: v.Recent, count: len(v.Recent)}
 	s.seen = v.Seen

@@ -11,6 +11,7 @@ import (
 	"millrace/event"
 	"millrace/operator"
 	"millrace/operator/operatortest"
+	"millrace/recommend/names"
 	"millrace/recommend/recommendtest"
 	"millrace/recommend/tally"
 )
@@ -105,8 +106,8 @@ func TestViewsByTheDefinition(t *testing.T) {
 			if !slices.Equal(v.Recent, m.recent) {
 				t.Fatalf("event %d: recent\n%v, want\n%v", i, v.Recent, m.recent)
 			}
-			if !slices.Equal(v.Seen.Items(), m.seen) {
-				t.Fatalf("event %d: seen %v, want %v", i, v.Seen.Items(), m.seen)
+			if !slices.Equal(slices.Collect(v.Seen.Items()), m.seen) {
+				t.Fatalf("event %d: seen %v, want %v", i, slices.Collect(v.Seen.Items()), m.seen)
 			}
 			for n := range 122 {
 				if item := fmt.Sprint("i", n); v.Seen.Has(item) != slices.Contains(m.seen, item) {
@@ -183,7 +184,7 @@ func TestReadsBack(t *testing.T) {
 }
 
 func TestLoadRefuses(t *testing.T) {
-	recommendtest.LoadRefuses(t, stateVersion, &activity{})
+	recommendtest.LoadRefuses(t, stateVersion, &activity{items: names.New()})
 	recommendtest.DecodeRefuses(t, &View{}, DecodeView)
 }
 
@@ -193,8 +194,9 @@ func example() *View {
 		LastRating: &Rated{"i1", 4.5, 1500, 1000},
 		Recent:     []Interaction{{Item: "i2", Type: "other", Time: 2000}, {"i1", "rating", 1500, 4.5, true}},
 	}
+	items := names.New()
 	for i := range 20 {
-		v.Seen.add(fmt.Sprint("i", i), 100)
+		v.Seen.add(fmt.Sprint("i", i), items, 100)
 	}
 	return v
 }
@@ -202,5 +204,5 @@ func example() *View {
 func FuzzDecodeView(f *testing.F) { recommendtest.FuzzDecode(f, DecodeView, example()) }
 
 func FuzzLoad(f *testing.F) {
-	recommendtest.FuzzLoad(f, stateVersion, &activity{}, &state{windows: []Rated{{"i1", 4.5, 1500, 1000}}})
+	recommendtest.FuzzLoad(f, stateVersion, &activity{items: names.New()}, &state{windows: []Rated{{"i1", 4.5, 1500, 1000}}})
 }

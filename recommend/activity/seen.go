@@ -1,8 +1,11 @@
 package activity
 
 import (
+	"iter"
+
 	"millrace/event"
 	"millrace/event/wire"
+	"millrace/recommend/names"
 )
 
 // Seen are the items that a user interacted with, in the order in which they
@@ -13,8 +16,9 @@ import (
 // nothing changes once it is written: items are appended behind what a
 // published one knows of, and tables are made anew, never added to.
 type Seen struct {
-	items  []string // items[:low] were dropped
+	ids    []uint32 // numbers of the items; ids[:low] were dropped
 	hashes []uint64 // of the items
+	names  []string // by number
 	low    int
 	// tables find items by hash. They follow one another from the first item
 	// on, each at least twice as large as the next, so that there are few and
@@ -35,11 +39,18 @@ type table struct {
 const unindexed = 32
 
 // Len is how many items there are.
-func (s Seen) Len() int { return len(s.items) - s.low }
+func (s Seen) Len() int { return len(s.ids) - s.low }
 
-// Items are the items in the order in which they were first seen. Not to be
-// changed.
-func (s Seen) Items() []string { return s.items[s.low:len(s.items):len(s.items)] }
+// Items are the items in the order in which they were first seen.
+func (s Seen) Items() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, id := range s.ids[s.low:] {
+			if !yield(s.names[id]) {
+				return
+			}
+		}
+	}
+}
 
 // Has reports whether the user has interacted with an item. It takes no time
 // to speak of, however many items there are.
@@ -49,8 +60,8 @@ func (s Seen) Has(item string) bool { return s.has(item, event.HashID(item)) }
 func (s *Seen) HasHash(item string, hash uint64) bool { return s.has(item, hash) }
 
 func (s *Seen) has(item string, hash uint64) bool {
-	for i := max(s.low, s.indexed()); i < len(s.items); i++ {
-		if s.hashes[i] == hash && s.items[i] == item {
+	for i := max(s.low, s.indexed()); i < len(s.ids); i++ {
+		if s.hashes[i] == hash && s.names[s.ids[i]] == item {
 			return true
 		}
 	}
@@ -58,7 +69,7 @@ func (s *Seen) has(item string, hash uint64) bool {
 		from, entries := s.tables[t].from, s.tables[t].entries
 		mask := uint64(len(entries) - 1)
 		for at := hash & mask; entries[at] != 0; at = (at + 1) & mask {
-			if i := from + int(entries[at]) - 1; i >= s.low && s.hashes[i] == hash && s.items[i] == item {
+			if i := from + int(entries[at]) - 1; i >= s.low && s.hashes[i] == hash && s.names[s.ids[i]] == item {
 				return true
 			}
 		}
@@ -76,30 +87,34 @@ func (s *Seen) indexed() int {
 
 // add adds an item if it is not there, and drops the oldest beyond limit.
 // Copies of s that were made before do not change. Of several that share
-// memory, only the newest may be added to.
-func (s *Seen) add(item string, limit int) {
+// memory, only the newest may be added to. The table is the same every time.
+func (s *Seen) add(item string, t *names.Table, limit int) {
 	hash := event.HashID(item)
 	if s.has(item, hash) {
 		return
 	}
-	if len(s.items) == cap(s.items) && s.low > 0 { // leave behind what was dropped
+	if len(s.ids) == cap(s.ids) && s.low > 0 { // leave behind what was dropped
 		n := s.Len()
-		s.items = append(make([]string, 0, 2*n), s.items[s.low:]...)
+		s.ids = append(make([]uint32, 0, 2*n), s.ids[s.low:]...)
 		s.hashes = append(make([]uint64, 0, 2*n), s.hashes[s.low:]...)
 		s.low, s.tables = 0, nil
 	}
-	s.items = append(s.items, item)
-	s.hashes = append(s.hashes, hash)
-	s.low = max(s.low, len(s.items)-limit)
-	if len(s.items)-s.indexed() >= unindexed {
+	s.push(t.ID(item), t)
+	s.low = max(s.low, len(s.ids)-limit)
+	if len(s.ids)-s.indexed() >= unindexed {
 		s.index()
 	}
+}
+
+// push appends the number of an item.
+func (s *Seen) push(id uint32, t *names.Table) {
+	s.ids, s.hashes, s.names = append(s.ids, id), append(s.hashes, t.Hash(id)), t.Names()
 }
 
 // index makes a table of the items that have none, and of those of the last
 // tables that are less than twice as large.
 func (s *Seen) index() {
-	from, to, kept := s.indexed(), len(s.items), len(s.tables)
+	from, to, kept := s.indexed(), len(s.ids), len(s.tables)
 	for kept > 0 && s.tables[kept-1].to-s.tables[kept-1].from < 2*(to-from) {
 		kept--
 		from = s.tables[kept].from
@@ -120,16 +135,27 @@ func (s *Seen) index() {
 	s.tables = append(s.tables[:kept:kept], t)
 }
 
-func (s Seen) append(dst []byte) []byte { return wire.AppendStrings(dst, s.Items()) }
+// append writes the items in the order in which they were first seen.
+func (s *Seen) append(dst []byte) []byte {
+	dst = wire.AppendUvarint(dst, uint64(s.Len()))
+	for item := range s.Items() {
+		dst = wire.AppendString(dst, item)
+	}
+	return dst
+}
 
 // readSeen reads what append wrote.
-func readSeen(r *wire.Reader) Seen {
-	s := Seen{items: r.Strings()}
-	s.hashes = make([]uint64, len(s.items))
-	for i, item := range s.items {
-		s.hashes[i] = event.HashID(item)
+func readSeen(r *wire.Reader, t *names.Table) Seen {
+	n := r.Count()
+	s := Seen{ids: make([]uint32, 0, n), hashes: make([]uint64, 0, n)}
+	for range n {
+		item := r.String()
+		if r.Err() != nil {
+			break
+		}
+		s.push(t.ID(item), t)
 	}
-	if len(s.items) >= unindexed {
+	if len(s.ids) >= unindexed {
 		s.index()
 	}
 	return s

@@ -6,15 +6,17 @@ import (
 	"testing"
 
 	"millrace/event"
+	"millrace/recommend/names"
 	"millrace/recommend/recommendtest"
 )
 
 // Readers of a published list are not disturbed by its growth. Run with -race.
 func TestSeenIsReadWhileItGrows(t *testing.T) {
 	var s Seen
+	table := names.New()
 	var readers sync.WaitGroup
 	for i := range 3000 {
-		s.add(item(i), 1000)
+		s.add(item(i), table, 1000)
 		if i%100 != 0 {
 			continue
 		}
@@ -35,9 +37,10 @@ func TestSeenIsReadWhileItGrows(t *testing.T) {
 // and few tables are looked into.
 func TestSeenIsBounded(t *testing.T) {
 	var s Seen
+	table := names.New()
 	const limit = 1000
 	for i := range 20 * limit {
-		s.add(item(i), limit)
+		s.add(item(i), table, limit)
 		if s.Len() != min(i+1, limit) {
 			t.Fatalf("%d items after %d", s.Len(), i+1)
 		}
@@ -45,9 +48,9 @@ func TestSeenIsBounded(t *testing.T) {
 		for _, t := range s.tables {
 			entries += len(t.entries)
 		}
-		if cap(s.items) > 4*limit || cap(s.hashes) > 4*limit || entries > 12*limit || len(s.tables) > 8 {
+		if cap(s.ids) > 4*limit || cap(s.hashes) > 4*limit || entries > 12*limit || len(s.tables) > 8 {
 			t.Fatalf("after %d items memory for %d items and %d entries in %d tables, for a limit of %d",
-				i+1, cap(s.items), entries, len(s.tables), limit)
+				i+1, cap(s.ids), entries, len(s.tables), limit)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"millrace/event"
 	"millrace/event/wire"
+	"millrace/recommend/names"
 	"millrace/recommend/tally"
 )
 
@@ -65,7 +66,7 @@ func DecodeView(b []byte) (*View, error) {
 	if version := r.Byte(); r.Err() == nil && version != viewVersion {
 		return nil, fmt.Errorf("decode activity view: version %d: %w", version, event.ErrVersion)
 	}
-	v := readBody(r)
+	v := readBody(r, names.New())
 	if err := r.End(); err != nil {
 		return nil, fmt.Errorf("decode activity view: %w", err)
 	}
@@ -119,8 +120,9 @@ func (v *View) readType(r *wire.Reader) string {
 	return v.Counts[i-1].Name
 }
 
-// readBody reads what appendBody wrote; a failure is left in r.
-func readBody(r *wire.Reader) View {
+// readBody reads what appendBody wrote; a failure is left in r. Items are known
+// by the strings that the table has of them.
+func readBody(r *wire.Reader, t *names.Table) View {
 	v := View{BrowseCount: r.Varint(), Counts: tally.Read(r), LastSeen: event.Time(r.Varint())}
 	if r.Bool() {
 		rated := readRated(r)
@@ -128,7 +130,7 @@ func readBody(r *wire.Reader) View {
 	}
 	last := v.LastSeen
 	for range r.Count() {
-		x := Interaction{Item: r.String(), Type: v.readType(r)}
+		x := Interaction{Item: t.Name(t.ID(r.String())), Type: v.readType(r)}
 		x.Time = last - event.Time(r.Varint())
 		last = x.Time
 		if x.HasValue = r.Bool(); x.HasValue {
@@ -139,7 +141,7 @@ func readBody(r *wire.Reader) View {
 		}
 		v.Recent = append(v.Recent, x)
 	}
-	v.Seen = readSeen(r)
+	v.Seen = readSeen(r, t)
 	return v
 }
 

@@ -209,7 +209,7 @@ func (o *sums) Answer(key string, s *item) {
 
 // sumUp sums up by partner into totals, and lists in met which there are.
 func (o *sums) sumUp(list []sum) {
-	if need := len(o.names.Table()) - len(o.totals); need > 0 {
+	if need := o.names.Len() - len(o.totals); need > 0 {
 		o.totals = append(o.totals, make([]uint64, need+len(o.totals)/4)...)
 	}
 	o.met = o.met[:0]

@@ -121,7 +121,7 @@ func (b *Book) over(weights []partner, s step, panes []pane) []partner {
 
 // spread puts the counts of panes that close as one into dense.
 func (b *Book) spread(panes []pane) {
-	b.dense = grow(b.dense, len(b.names.Table()))
+	b.dense = grow(b.dense, b.names.Len())
 	for i := range panes {
 		for _, c := range panes[i].counts.cells {
 			b.dense[c.id] = saturating(b.dense[c.id], c.count)

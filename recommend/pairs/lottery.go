@@ -22,7 +22,7 @@ type ticket struct {
 // draw is the number of a partner in a pane. Who is lucky changes from pane to
 // pane, and depends on neither the order nor the machine.
 func (b *Book) draw(p *pane, id uint32) ticket {
-	z := b.names.hashes[id] ^ uint64(event.WindowStart(p.start, b.options.Pane))
+	z := b.names.Hash(id) ^ uint64(event.WindowStart(p.start, b.options.Pane))
 	z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 // the finaliser of splitmix64
 	z = (z ^ (z >> 27)) * 0x94D049BB133111EB
 	return ticket{z ^ (z >> 31), id}

@@ -1,22 +1,11 @@
 package pairs
 
-import (
-	"encoding/binary"
-	"strings"
+import "millrace/recommend/names"
 
-	"millrace/event"
-)
-
-// Names gives external ids small numbers, from 1. The numbers are the private
-// business of one operator instance: they depend on the order in which ids
-// were seen, so nothing that leaves the instance is ordered by them. The zero
-// value is not usable; see NewNames.
+// Names are the numbers of an instance's ids, and what goes with them.
 type Names struct {
-	ids    map[string]uint32
-	names  []string
-	hashes []uint64 // of names
-	prefix []uint64 // the first eight bytes of a name, for comparing
-	terms  *Terms   // of now, nil if there is a new number since
+	*names.Table
+	terms *Terms // of now, nil if there is a new number since
 
 	marks []uint32 // by number: the round in which it was marked
 	round uint32
@@ -31,44 +20,18 @@ type sender struct {
 }
 
 // NewNames makes an empty table.
-func NewNames() *Names {
-	return &Names{ids: make(map[string]uint32), names: []string{""}, hashes: []uint64{0}, prefix: []uint64{0}, marks: []uint32{0}}
-}
-
-// ID is the number of an external id, a new one if it was not seen before.
-func (n *Names) ID(name string) uint32 {
-	if id, ok := n.ids[name]; ok {
-		return id
-	}
-	id := uint32(len(n.names))
-	n.ids[name] = id
-	n.names = append(n.names, name)
-	n.hashes = append(n.hashes, event.HashID(name))
-	n.marks = append(n.marks, 0)
-	var first [8]byte
-	copy(first[:], name)
-	n.prefix = append(n.prefix, binary.BigEndian.Uint64(first[:]))
-	n.terms = nil
-	return id
-}
-
-// Name is the external id of a number.
-func (n *Names) Name(id uint32) string { return n.names[id] }
-
-// Table is the external ids by number. Numbers that exist now keep their
-// place in it for good, so that others may read it while ids are added.
-func (n *Names) Table() []string { return n.names }
+func NewNames() *Names { return &Names{Table: names.New()} }
 
 // Terms are the numbers that exist now, for others.
 func (n *Names) Terms() *Terms {
-	if n.terms == nil {
-		n.terms = &Terms{n, n.names}
+	if n.terms == nil || len(n.terms.names) < n.Len() {
+		n.terms = &Terms{n, n.Names()}
 	}
 	return n.terms
 }
 
 // from is the translation of another instance's numbers into own ones, long
-// enough for all that t has. Where it is 0, see adopt.
+// enough for all that t has. Where it is 0, the id has no number here yet.
 func (n *Names) from(t *Terms) []uint32 {
 	i := 0
 	for i < len(n.senders) && n.senders[i].names != t.sender {
@@ -90,19 +53,9 @@ func grow[T any](list []T, n int) []T {
 	return list
 }
 
-// Compare orders two numbers by their external ids.
-func (n *Names) Compare(a, b uint32) int {
-	switch p, q := n.prefix[a], n.prefix[b]; {
-	case p < q:
-		return -1
-	case p > q:
-		return 1
-	}
-	return strings.Compare(n.names[a], n.names[b])
-}
-
 // NewRound unmarks all numbers.
 func (n *Names) NewRound() {
+	n.marks = grow(n.marks, n.Len())
 	n.round++
 	if n.round == 0 {
 		clear(n.marks)
@@ -110,7 +63,7 @@ func (n *Names) NewRound() {
 	}
 }
 
-// Mark marks a number.
+// Mark marks a number that existed when the round began.
 func (n *Names) Mark(id uint32) { n.marks[id] = n.round }
 
 // Marked reports whether a number is marked.

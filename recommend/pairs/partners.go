@@ -27,7 +27,7 @@ type Partners struct {
 func (b *Book) Partners(r *Row) *Partners {
 	b.rank(r)
 	base, _ := b.plan(r)
-	a := &Partners{names: b.names.Table(), hashes: b.names.hashes, list: slices.Clone(r.top), total: r.total}
+	a := &Partners{names: b.names.Names(), hashes: b.names.Hashes(), list: slices.Clone(r.top), total: r.total}
 	at := r.through
 	for _, c := range b.closings {
 		sum := uint64(0)

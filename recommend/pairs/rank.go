@@ -193,7 +193,7 @@ func (b *Book) rank(r *Row) {
 	}
 	all := r.moved || len(b.closings) > 1
 	b.spread(panes)
-	b.places = grow(b.places, len(b.names.Table()))
+	b.places = grow(b.places, b.names.Len())
 	for i, k := range r.top {
 		b.places[k.id()] = uint16(i + 1)
 	}
