@@ -55,8 +55,7 @@ func addTrail(in operator.Stream[event.Enriched], name string, types *event.Type
 // trail is a user's latest distinct items in the order in which they came,
 // the latest last.
 type trail struct {
-	items []string
-	ids   []uint32     // the numbers of the latest items, as many as are known; not stored
+	items []uint32     // by the instance's numbers
 	times []event.Time // of directed trails
 }
 
@@ -80,8 +79,8 @@ func (o *trails) Fold(c *operator.Context, _ string, s *trail, e *event.Enriched
 		c.Unchanged()
 		return
 	}
-	n := len(s.items)
-	if n > 0 && s.items[n-1] == e.Item {
+	n, item := len(s.items), o.names.ID(e.Item)
+	if n > 0 && s.items[n-1] == item {
 		if !o.options.Directed || e.Time <= s.times[n-1] {
 			c.Unchanged()
 			return
@@ -89,7 +88,7 @@ func (o *trails) Fold(c *operator.Context, _ string, s *trail, e *event.Enriched
 		s.times[n-1] = e.Time
 		return
 	}
-	s.push(e.Item, e.Time, o.options)
+	s.push(item, e.Time, o.options)
 	if len(s.items) > 1 {
 		o.tell(c, s)
 	}
@@ -103,14 +102,11 @@ func (o *trails) tell(c *operator.Context, s *trail) {
 	if reach == 0 {
 		return
 	}
-	for _, item := range s.items[len(s.ids):] {
-		s.ids = append(s.ids, o.names.ID(item))
-	}
-	to := Contribution{Item: s.items[last], Slice: event.WindowStart(at, o.rows.slice()), terms: o.names.Terms()}
+	to := Contribution{Item: o.names.Name(s.items[last]), Slice: event.WindowStart(at, o.rows.slice()), terms: o.names.Terms()}
 	if !o.options.Directed {
-		to.first, to.more = term{s.ids[last-1], o.weights[1]}, o.take(reach-1)
+		to.first, to.more = term{s.items[last-1], o.weights[1]}, o.take(reach-1)
 		for i := range to.more {
-			to.more[i] = term{s.ids[last-2-i], o.weights[i+2]}
+			to.more[i] = term{s.items[last-2-i], o.weights[i+2]}
 		}
 		o.pairs.Emit(c.Time, to)
 		to.more = nil
@@ -122,7 +118,7 @@ func (o *trails) tell(c *operator.Context, s *trail) {
 				continue
 			}
 		}
-		to.Item, to.first = s.items[i], term{s.ids[last], o.weights[distance]}
+		to.Item, to.first = o.names.Name(s.items[i]), term{s.items[last], o.weights[distance]}
 		o.pairs.Emit(c.Time, to)
 	}
 }
@@ -152,7 +148,7 @@ func (o *trails) take(n int) []term {
 
 // push appends an item that is not the last one. Besides it, at most o.Items
 // items stay.
-func (s *trail) push(item string, t event.Time, o TrailOptions) {
+func (s *trail) push(item uint32, t event.Time, o TrailOptions) {
 	if i := slices.Index(s.items, item); i >= 0 {
 		s.drop(i, i+1)
 	}
@@ -166,9 +162,6 @@ func (s *trail) push(item string, t event.Time, o TrailOptions) {
 // drop drops some items.
 func (s *trail) drop(from, to int) {
 	s.items = slices.Delete(s.items, from, to)
-	if from < len(s.ids) {
-		s.ids = slices.Delete(s.ids, from, min(to, len(s.ids)))
-	}
 	if len(s.times) > 0 {
 		s.times = slices.Delete(s.times, from, to)
 	}
@@ -179,7 +172,10 @@ func (o *trails) Timer(*operator.Context, string, *trail, event.Time) {}
 
 // Append appends a trail's bytes.
 func (o *trails) Append(dst []byte, s *trail) []byte {
-	dst = wire.AppendStrings(dst, s.items)
+	dst = wire.AppendUvarint(dst, uint64(len(s.items)))
+	for _, item := range s.items {
+		dst = wire.AppendString(dst, o.names.Name(item))
+	}
 	last := event.Time(0)
 	for _, t := range s.times {
 		dst = wire.AppendVarint(dst, int64(t-last))
@@ -195,7 +191,13 @@ func (o *trails) Load(version uint8, src []byte, s *trail) error {
 		return fmt.Errorf("pairs: a trail of version %d: %w", version, event.ErrVersion)
 	}
 	r := wire.NewReader(src)
-	s.items = r.Strings()
+	for range r.Count() {
+		item := r.String()
+		if r.Err() != nil {
+			break
+		}
+		s.items = append(s.items, o.names.ID(item))
+	}
 	if o.options.Directed {
 		last := event.Time(0)
 		for range s.items {

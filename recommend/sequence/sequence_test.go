@@ -77,6 +77,7 @@ func TestCommutes(t *testing.T) {
 func followers(events []event.Enriched, late []event.Duration) []string {
 	var list []string
 	var trail []event.Enriched // distinct, the latest last
+	most := sequence.Defaults().Items
 	for n, e := range events {
 		if e.Type == event.TypeImpression || e.Type == event.TypeDislike {
 			continue
@@ -86,9 +87,9 @@ func followers(events []event.Enriched, late []event.Duration) []string {
 			continue
 		}
 		trail = slices.DeleteFunc(trail, func(q event.Enriched) bool { return q.Item == e.Item })
-		for i, q := range trail[max(0, len(trail)-10):] {
+		for i, q := range trail[max(0, len(trail)-most):] {
 			if gap := e.Time - q.Time; gap >= 0 && gap <= event.Day {
-				distance := min(10, len(trail)) - i
+				distance := min(most, len(trail)) - i
 				weight := decay.HalfLife(30*event.Day).Scale(uint32(math.Round(4096/float64(distance))), late[n])
 				list = append(list, fmt.Sprintf("%s>%s %d", q.Item, e.Item, weight))
 			}
