@@ -112,12 +112,15 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("a batch of an import: %d %s, want %s", status, body, want)
 		}
 	}
+	if _, body := ask(t, http.MethodGet, url+"/v1/stats", ""); !strings.Contains(body, `"total":3,"duplicates":1,`) {
+		t.Errorf("stats: %s", body)
+	}
 	stop()
 	if err := <-done; err != nil {
 		t.Errorf("stop: %v", err)
 	}
 	result, err := verify(t.Context(), cfg.Data, 3)
-	if err != nil || !result.Equal || result.Events != 4 { // the second one twice
+	if err != nil || !result.Equal || result.Events != 3 || result.Duplicates != 1 {
 		t.Errorf("verify: %+v, %v", result, err)
 	}
 }

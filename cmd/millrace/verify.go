@@ -24,7 +24,8 @@ const mostDifferences = 100
 // verifyResult is what millrace verify --json prints.
 type verifyResult struct {
 	Equal       bool                  `json:"equal"`
-	Events      uint64                `json:"events"`
+	Events      uint64                `json:"events"`     // that count
+	Duplicates  uint64                `json:"duplicates"` // that were ignored
 	Blocks      uint64                `json:"blocks"`
 	Checkpoint  uint64                `json:"checkpoint_block"`
 	Shards      int                   `json:"shards"`
@@ -77,8 +78,12 @@ func (r verifyResult) print(c *cobra.Command) error {
 	if !r.Equal {
 		word = "NOT EQUAL"
 	}
-	_, err := fmt.Fprintf(c.OutOrStdout(), "%s: %d events in %d blocks, checkpoint at block %d, replayed with %d shards\n",
-		word, r.Events, r.Blocks, r.Checkpoint, r.Shards)
+	repeats := ""
+	if r.Duplicates > 0 {
+		repeats = " and " + counted(int(r.Duplicates), "repeat", "repeats") + " that were ignored"
+	}
+	_, err := fmt.Fprintf(c.OutOrStdout(), "%s: %d events%s in %d blocks, checkpoint at block %d, replayed with %d shards\n",
+		word, r.Events, repeats, r.Blocks, r.Checkpoint, r.Shards)
 	return err
 }
 
@@ -135,7 +140,7 @@ func verify(ctx context.Context, data string, shards int) (result verifyResult, 
 	differences, err := embedded.Compare(live, fresh, mostDifferences)
 	stats := fresh.Stats()
 	result = verifyResult{
-		Equal: len(differences) == 0, Events: stats.Events, Blocks: stats.Block, Checkpoint: live.RecoveredFrom(),
+		Equal: len(differences) == 0, Events: stats.Events, Duplicates: stats.Duplicates, Blocks: stats.Block, Checkpoint: live.RecoveredFrom(),
 		Shards: shards, Differences: append([]embedded.Difference{}, differences...),
 	}
 	return result, err

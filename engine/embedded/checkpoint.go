@@ -322,14 +322,16 @@ func catalogueTables(changes []event.Change) []state.Table {
 	return []state.Table{items, users}
 }
 
-// metaVersion is the version of the format that meta writes.
-const metaVersion = 1
+// metaVersion is the version of the format that meta writes. Version 1 did not
+// count repeats.
+const metaVersion = 2
 
 // meta is what a checkpoint holds besides keyed state.
 func (c *core) meta() []byte {
 	b := []byte{metaVersion}
 	b = wire.AppendVarint(b, int64(c.source.StreamTime()))
 	b = wire.AppendUvarint(b, c.events)
+	b = wire.AppendUvarint(b, c.repeats)
 	b = wire.AppendBytes(b, c.config)
 	b = wire.AppendUvarint(b, uint64(len(c.positions)))
 	for _, name := range slices.Sorted(maps.Keys(c.positions)) {
@@ -349,11 +351,15 @@ func (c *core) restore(backend state.Backend) error {
 		return err
 	}
 	r := wire.NewReader(latest.Meta)
-	if v := r.Byte(); v != metaVersion {
-		return fmt.Errorf("checkpoint of block %d has format %d: this release reads %d", latest.Block, v, metaVersion)
+	version := r.Byte()
+	if version < 1 || version > metaVersion {
+		return fmt.Errorf("checkpoint of block %d has format %d: this release reads 1 to %d", latest.Block, version, metaVersion)
 	}
 	streamTime := event.Time(r.Varint())
 	c.events = r.Uvarint()
+	if version > 1 {
+		c.repeats = r.Uvarint()
+	}
 	config := slices.Clone(r.Bytes())
 	for range r.Count() {
 		name := r.String()

@@ -38,7 +38,8 @@ type core struct {
 	orphans     []state.Table
 	orphanViews []string
 
-	events uint64 // applied since the start
+	events  uint64 // applied since the log began, repeats too
+	repeats uint64 // of them, that were ignored
 }
 
 func newCore(o Options, index *catalog.Index) *core {
@@ -198,12 +199,14 @@ func (c *core) takeChanges() []event.Change {
 	return list
 }
 
-// takeDuplicates hands over which rows of the last block were ignored.
+// takeDuplicates hands over which rows of the last block were ignored, and
+// counts them. It is called after every block.
 func (c *core) takeDuplicates() []int {
 	var rows []int
 	for i, list := range c.repeated {
 		rows = append(rows, list...)
 		c.repeated[i] = list[:0]
 	}
+	c.repeats += uint64(len(rows))
 	return rows
 }

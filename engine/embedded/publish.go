@@ -103,5 +103,5 @@ func (e *Engine) finished(a *appliedBlock, now time.Time) {
 	for _, w := range waiting {
 		close(w)
 	}
-	e.stats.block(&a.block, a.began, now, e.core)
+	e.stats.block(a, now, e.core)
 }

@@ -13,8 +13,8 @@ import (
 // Stats is what the engine knows of itself at one moment.
 type Stats struct {
 	Block      uint64     // the last one that is visible
-	Events     uint64     // applied since the log began
-	Duplicates uint64     // ignored as repeats since the start
+	Events     uint64     // that count, since the log began: without repeats
+	Duplicates uint64     // ignored as repeats, since the log began
 	StreamTime event.Time // the largest event time applied, event.MinTime before the first
 	Watermark  event.Time
 	Shards     int
@@ -30,7 +30,7 @@ type Observer func(BlockStats)
 
 // BlockStats is what one block took.
 type BlockStats struct {
-	Events  int
+	Events  int           // without repeats
 	Apply   time.Duration // from the start of its processing to visibility
 	Latency time.Duration // from its append to visibility
 }
@@ -47,10 +47,11 @@ type stats struct {
 // keysEvery is how often keys are counted.
 const keysEvery = time.Second
 
-func (s *stats) block(b *eventlog.Block, began, now time.Time, c *core) {
+func (s *stats) block(a *appliedBlock, now time.Time, c *core) {
+	b := &a.block
 	latency := now.Sub(b.Time.Go())
 	s.mutex.Lock()
-	s.now.Block, s.now.Events = b.Number, c.events
+	s.now.Block, s.now.Events, s.now.Duplicates = b.Number, c.events-c.repeats, c.repeats
 	s.now.StreamTime, s.now.Watermark = c.source.StreamTime(), c.source.Watermark()
 	s.now.LastLatency = latency
 	if now.Sub(s.keys) >= keysEvery {
@@ -62,7 +63,7 @@ func (s *stats) block(b *eventlog.Block, began, now time.Time, c *core) {
 	observer := s.observer
 	s.mutex.Unlock()
 	if observer != nil && b.Kind == eventlog.Events {
-		observer(BlockStats{Events: b.Count, Apply: now.Sub(began), Latency: latency})
+		observer(BlockStats{Events: b.Count - len(a.duplicates), Apply: now.Sub(a.began), Latency: latency})
 	}
 }
 
@@ -71,7 +72,7 @@ func (s *stats) recovered(c *core) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.now = Stats{
-		Block: c.block, Events: c.events, Keys: c.pipeline.keys(),
+		Block: c.block, Events: c.events - c.repeats, Duplicates: c.repeats, Keys: c.pipeline.keys(),
 		StreamTime: c.source.StreamTime(), Watermark: c.source.Watermark(),
 	}
 	s.positions = maps.Clone(c.positions)

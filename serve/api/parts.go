@@ -140,7 +140,8 @@ type Engine interface {
 // EngineStats is what the engine knows of itself at one moment.
 type EngineStats struct {
 	Block      uint64 // the last one that is visible
-	Events     uint64 // applied since the log began
+	Events     uint64 // that count, since the log began
+	Duplicates uint64 // ignored as repeats, since the log began
 	StreamTime event.Time
 	Watermark  event.Time
 	Shards     int

@@ -49,7 +49,7 @@ func New(registry *prometheus.Registry, now func() time.Time) *Meter {
 			Name: "millrace_events_rejected_total", Help: "Events refused over HTTP, by the field that was not as expected.",
 		}, []string{"reason"}),
 		records: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "millrace_events_applied_total", Help: "Events that became visible since the start.",
+			Name: "millrace_events_applied_total", Help: "Events that became visible since the start, without repeats.",
 		}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "millrace_block_visible_seconds", Help: "Time from a block's append to its visibility.", Buckets: blockBounds,

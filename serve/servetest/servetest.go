@@ -280,8 +280,12 @@ func (w engine) Position(source string) (uint64, bool) {
 func (w engine) Stats() api.EngineStats {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
+	repeats := 0
+	for _, rows := range w.duplicates {
+		repeats += len(rows)
+	}
 	s := api.EngineStats{
-		Block: w.block, Events: uint64(len(w.events)), StreamTime: w.streamTime, Watermark: event.MinTime,
+		Block: w.block, Events: uint64(len(w.events) - repeats), Duplicates: uint64(repeats), StreamTime: w.streamTime, Watermark: event.MinTime,
 		Shards: 2, Keys: map[string]int{"users": len(w.users)},
 	}
 	if w.streamTime != event.MinTime {

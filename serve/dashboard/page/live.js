@@ -3,7 +3,7 @@
 import { Problem, stream } from "./api.js";
 import { lines } from "./chart.js";
 import { byId, setText } from "./dom.js";
-import { bytes, compact, count, dateTime, duration, milliseconds } from "./format.js";
+import { bytes, compact, count, dateTime, duration, milliseconds, plural } from "./format.js";
 
 const SECONDS = 120; // that the charts show
 const RETRY_MS = [1000, 2000, 4000, 8000];
@@ -53,7 +53,8 @@ function show(stats) {
   setText(byId("lag-note"), mark.watermark ? behindClock(mark.behind_clock_s) : "before the first event");
   setText(byId("memory"), bytes(stats.memory.total_bytes));
   setText(byId("uptime"), duration(stats.uptime_s));
-  setText(byId("shards"), `on ${stats.shards === 1 ? "1 shard" : `${stats.shards} shards`}`);
+  const shards = `on ${stats.shards === 1 ? "1 shard" : `${stats.shards} shards`}`;
+  setText(byId("shards"), events.duplicates > 0 ? `${shards}, and ${plural(events.duplicates, "repeat")} ignored` : shards);
   setText(byId("version"), stats.version);
   rate.show([history.time, history.rate]);
   latency.show([history.time, history.p50, history.p99]);
