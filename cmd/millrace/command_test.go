@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +65,51 @@ func TestGenerateIsDeterministic(t *testing.T) {
 	}
 	if !bytes.Equal(a, b) || len(a) == 0 {
 		t.Error("the same flags gave different traffic, or none")
+	}
+}
+
+// With --json the last line of standard output is one JSON object, wherever
+// the traffic goes but there.
+func TestGenerateReports(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, `{"accepted":1,"duplicates":0,"errors":[]}`)
+	}))
+	defer server.Close()
+	for _, to := range []string{filepath.Join(t.TempDir(), "events.jsonl"), server.URL} {
+		out, err := run(t, t.Context(), "generate", "--events", "300", "--users", "20", "--items", "10", "--to", to, "--json")
+		var r replayResult
+		if err := errors.Join(err, json.Unmarshal([]byte(out), &r)); err != nil || r.Events != 300 || r.Changes < 10 || r.ElapsedS <= 0 {
+			t.Errorf("--to %s: %s, %v", to, out, err)
+		}
+	}
+	out, err := run(t, t.Context(), "generate", "--events", "300", "--json")
+	if err == nil || !strings.Contains(err.Error(), "--to") || out != "" {
+		t.Errorf("--json to standard output: %q, %v", out, err)
+	}
+}
+
+// version says what the build recorded.
+func TestVersion(t *testing.T) {
+	out, err := run(t, t.Context(), "version")
+	if err != nil || !strings.HasPrefix(out, "millrace "+version()) || !strings.Contains(out, runtime.Version()) || strings.Count(out, "\n") != 1 {
+		t.Errorf("%q, %v", out, err)
+	}
+	out, err = run(t, t.Context(), "version", "--json")
+	var r versionResult
+	if err := errors.Join(err, json.Unmarshal([]byte(out), &r)); err != nil || r.Version != version() || r.Go != runtime.Version() {
+		t.Errorf("%q, %v", out, err)
+	}
+	r = describeBuild(&debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{
+		{Key: "vcs.revision", Value: "abcdef"}, {Key: "vcs.modified", Value: "true"}, {Key: "vcs.time", Value: "2026-01-02T03:04:05Z"},
+	}})
+	if want := "millrace v1.2.3, revision abcdef with changes of 2026-01-02T03:04:05Z, " + runtime.Version() + " "; !strings.HasPrefix(r.String(), want) {
+		t.Errorf("%q, want %q", r, want)
+	}
+	if r := describeBuild(nil); r.Version != "0.1.0-dev" || r.Revision != "" {
+		t.Errorf("without build information: %+v", r)
+	}
+	if _, err := run(t, t.Context(), "version", "please"); err == nil {
+		t.Error("version takes arguments")
 	}
 }
 

@@ -28,6 +28,7 @@ type generateFlags struct {
 	to     string
 	key    string
 	speed  float64
+	json   bool
 }
 
 func newGenerate() *cobra.Command {
@@ -57,6 +58,7 @@ or sends everything to a running server.`,
 	c.Flags().StringVar(&f.to, "to", "-", "a file, - for standard output, or the address of a server")
 	c.Flags().StringVar(&f.key, "key", "", "API key of that server")
 	c.Flags().Float64Var(&f.speed, "speed", 0, "1 for real time, N for N times as fast, 0 for as fast as possible")
+	c.Flags().BoolVar(&f.json, "json", false, "print what was made, and how fast, as one JSON line; not with --to -")
 	return c
 }
 
@@ -64,6 +66,9 @@ func runGenerate(c *cobra.Command, f generateFlags) error {
 	toServer := strings.Contains(f.to, "://")
 	if err := errors.Join(checkSpeed(f.speed), checkKey(f.key, toServer)); err != nil {
 		return err
+	}
+	if f.json && f.to == "-" {
+		return errors.New("--json: the traffic itself goes to standard output; give a file or a server with --to")
 	}
 	if host, port, err := net.SplitHostPort(f.to); err == nil && !toServer && isNumber(port) {
 		return fmt.Errorf("--to %s: for a server write http://%s:%s, for a file of that name ./%[1]s", f.to, host, port)
@@ -84,13 +89,20 @@ func runGenerate(c *cobra.Command, f generateFlags) error {
 		return sendGenerated(c, reader, f)
 	}
 	if f.to == "-" {
-		return writeGenerated(c.Context(), c.OutOrStdout(), reader, f.speed)
+		_, err := writeGenerated(c.Context(), c.OutOrStdout(), reader, f.speed)
+		return err
 	}
 	out, err := os.Create(f.to)
 	if err != nil {
 		return fmt.Errorf("--to: %w", err)
 	}
-	return errors.Join(writeGenerated(c.Context(), out, reader, f.speed), out.Close())
+	began := time.Now()
+	result, err := writeGenerated(c.Context(), out, reader, f.speed)
+	if err := errors.Join(err, out.Close()); err != nil || !f.json {
+		return err
+	}
+	result.measure(time.Since(began))
+	return printJSON(c.OutOrStdout(), result)
 }
 
 func isNumber(text string) bool {
@@ -98,29 +110,34 @@ func isNumber(text string) bool {
 	return err == nil
 }
 
-// writeGenerated writes the traffic as JSON Lines.
-func writeGenerated(ctx context.Context, out io.Writer, reader source.Reader, speed float64) error {
+// writeGenerated writes the traffic as JSON Lines, and counts it.
+func writeGenerated(ctx context.Context, out io.Writer, reader source.Reader, speed float64) (written replayResult, err error) {
 	pacer := source.NewPacer(speed, time.Now, source.Sleep)
 	w := bufio.NewWriterSize(out, 1<<16)
 	var line []byte
 	for {
 		record, err := reader.Next()
 		if errors.Is(err, io.EOF) {
-			return w.Flush()
+			return written, w.Flush()
 		}
 		if err != nil {
-			return err
+			return written, err
 		}
 		if record.Event != nil && speed > 0 && pacer.Delay(record.Event.Time) > 0 {
 			if err := errors.Join(w.Flush(), pacer.Wait(ctx, record.Event.Time)); err != nil {
-				return err
+				return written, err
 			}
 		}
 		if line, err = file.AppendJSON(line[:0], record); err != nil {
-			return err
+			return written, err
 		}
 		if _, err := w.Write(append(line, '\n')); err != nil {
-			return err
+			return written, err
+		}
+		if record.Event != nil {
+			written.Events++
+		} else {
+			written.Changes++
 		}
 	}
 }
@@ -133,7 +150,7 @@ func sendGenerated(c *cobra.Command, reader source.Reader, f generateFlags) erro
 	}
 	r := replay{
 		into: into, progress: newProgress(c.ErrOrStderr(), []source.Reader{reader}),
-		flags: replayFlags{speed: f.speed},
+		flags: replayFlags{speed: f.speed, json: f.json},
 	}
 	began := time.Now()
 	err = r.run(c.Context(), []source.Reader{reader})

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
 	"strings"
@@ -73,7 +74,7 @@ func newCommand() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	profileCPU(root)
 	root.PersistentFlags().String("log-level", "info", "debug, info, warn or error; logs go to standard error")
-	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify())
+	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify(), newVersion())
 	return root
 }
 
@@ -140,12 +141,79 @@ func profileCPU(root *cobra.Command) {
 	}
 }
 
+// versionResult is what millrace version --json prints: what the build
+// recorded.
+type versionResult struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision,omitempty"` // of the source, in its version control
+	Modified bool   `json:"modified,omitempty"` // the source was not as that revision has it
+	Time     string `json:"time,omitempty"`     // of the revision
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+}
+
+func newVersion() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "version",
+		Short: "Say which version this is, of which source, built by which Go",
+		Args:  noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			info, _ := debug.ReadBuildInfo()
+			result := describeBuild(info)
+			if asJSON {
+				return printJSON(c.OutOrStdout(), result)
+			}
+			_, err := fmt.Fprintln(c.OutOrStdout(), result)
+			return err
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the result as one JSON line")
+	return c
+}
+
+// describeBuild reads what the build recorded, which is nil where it recorded
+// nothing.
+func describeBuild(info *debug.BuildInfo) versionResult {
+	r := versionResult{Version: "0.1.0-dev", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	if info == nil {
+		return r
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		r.Version = v
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			r.Revision = s.Value
+		case "vcs.modified":
+			r.Modified = s.Value == "true"
+		case "vcs.time":
+			r.Time = s.Value
+		}
+	}
+	return r
+}
+
+// String is the version in one line.
+func (r versionResult) String() string {
+	text := "millrace " + r.Version
+	if r.Revision != "" {
+		text += ", revision " + r.Revision
+		if r.Modified {
+			text += " with changes"
+		}
+		if r.Time != "" {
+			text += " of " + r.Time
+		}
+	}
+	return text + ", " + r.Go + " " + r.Platform
+}
+
 // version is the module's version as the build recorded it.
 func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		return info.Main.Version
-	}
-	return "0.1.0-dev"
+	info, _ := debug.ReadBuildInfo()
+	return describeBuild(info).Version
 }
 
 // newLogger logs to the command's standard error at the level it was given.
