@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -209,6 +210,39 @@ func TestReplayResumes(t *testing.T) {
 	out, err = run(t, t.Context(), "replay", path, "--data", data, "--json")
 	if err != nil || !strings.Contains(out, `"events":0`) {
 		t.Errorf("a third run: %s, %v, want no event", out, err)
+	}
+}
+
+// The demo says that it stops, and what becomes of its data.
+func TestDemoSaysThatItStops(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	kept := filepath.Join(t.TempDir(), "data")
+	for _, args := range [][]string{{"demo", "--listen", "127.0.0.1:0"}, {"demo", "--listen", "127.0.0.1:0", "--data", kept}} {
+		ctx, stop := context.WithCancel(t.Context())
+		var out bytes.Buffer
+		c := newCommand()
+		c.SetOut(writer(func(b []byte) {
+			out.Write(b)
+			if bytes.Contains(b, []byte("Ctrl-C")) {
+				stop()
+			}
+		}))
+		c.SetErr(&bytes.Buffer{})
+		c.SetArgs(args)
+		if err := c.ExecuteContext(ctx); err != nil {
+			t.Errorf("%v: %v", args, err)
+		}
+		_, last, _ := strings.Cut(out.String(), "Stopping; ")
+		if len(args) > 3 {
+			if _, err := os.Stat(kept); err != nil || last != "the data are kept in "+kept+".\n" {
+				t.Errorf("%v: %q, %v", args, last, err)
+			}
+			continue
+		}
+		dir, ok := strings.CutSuffix(strings.TrimPrefix(last, "the temporary data in "), " are removed.\n")
+		if _, err := os.Stat(dir); !ok || !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%v: %q, %v", args, last, err)
+		}
 	}
 }
 

@@ -59,6 +59,8 @@ func newDemo() *cobra.Command {
 			}
 			ctx, stop := context.WithCancelCause(c.Context())
 			defer stop(nil)
+			said := sayStopping(c.Context(), c.OutOrStdout(), cfg.Data, data != "")
+			defer said()
 			sent := make(chan error, 1)
 			err = runServer(ctx, cfg, logger, func(s *serve.Server) error {
 				into, err := newRemote("http://"+s.Addr(), "", io.Discard)
@@ -87,6 +89,26 @@ func newDemo() *cobra.Command {
 	c.Flags().StringVar(&data, "data", "", "data directory (default: a temporary one, removed at the end)")
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "HOST:PORT; port 0 takes a free one")
 	return c
+}
+
+// sayStopping says one line when the demo is interrupted: what is being done,
+// and what becomes of the data. The function that it returns waits until it has
+// been said, or sees to it that it will not be.
+func sayStopping(ctx context.Context, w io.Writer, data string, kept bool) (said func()) {
+	fate := "the temporary data in " + data + " are removed"
+	if kept {
+		fate = "the data are kept in " + data
+	}
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		fmt.Fprintf(w, "\nStopping; %s.\n", fate) // below the terminal's ^C
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
 }
 
 // freeAddress is the address, or one with a free port if it is taken: a demo
