@@ -196,7 +196,7 @@ func (l *Log) closeStore() error {
 		l.abandon()
 		return failed
 	}
-	return errors.Join(err, l.store.close())
+	return errors.Join(err, l.closeDatabase())
 }
 
 // Last is the number of the last durable block, 0 when there is none.

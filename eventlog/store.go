@@ -189,8 +189,8 @@ func (s *store) abandon() {
 	}
 }
 
-// close closes a store that works.
-func (s *store) close() error {
+// closeDatabase closes a store that works.
+func (s *store) closeDatabase() error {
 	s.disk.open.Store(false) // errors of the write-ahead log are Close's now
 	return storeError(s.db.Close())
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"millrace/operator"
 	"millrace/state"
@@ -98,10 +99,13 @@ const manifestBytes = 4 << 20
 // it: Pebble does not survive that, whereas without the change it goes on.
 func (b *Backend) room() error {
 	usage, err := b.fs.GetDiskUsage(b.dir)
-	if err != nil || usage.AvailBytes >= manifestBytes {
+	if err == nil && usage.AvailBytes < manifestBytes {
+		err = fmt.Errorf("%w: %d KiB are free, a change needs %d", syscall.ENOSPC, usage.AvailBytes>>10, manifestBytes>>10)
+	}
+	if errors.Is(err, vfs.ErrUnsupported) {
 		return nil // where it is not known it is tried
 	}
-	return fmt.Errorf("%w: %d KiB are free, a change needs %d", syscall.ENOSPC, usage.AvailBytes>>10, manifestBytes>>10)
+	return err
 }
 
 // byStage groups the tables of each stage, in the order of the stages' keys.
