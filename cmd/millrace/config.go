@@ -37,6 +37,9 @@ type config struct {
 	// EventTypes are the accepted event types and their weights.
 	EventTypes map[string]float64 `yaml:"event_types"`
 	Ingest     ingestConfig       `yaml:"ingest"`
+	// GCHeadroomMiB is how much garbage may gather between two collections of a
+	// server, even if less than that is live; 0 leaves it to Go.
+	GCHeadroomMiB int `yaml:"gc_headroom_mib" env:"MILLRACE_GC_HEADROOM_MIB"`
 	// Recipes are named weights of the sources, for requests with recipe=NAME;
 	// "default" replaces the default ones.
 	Recipes map[string]rank.Weights `yaml:"recipes"`
@@ -63,6 +66,7 @@ func defaultConfig() config {
 		OutOfOrderness:     5 * time.Second,
 		EventTypes:         defaultWeights(),
 		Ingest:             ingestConfig{MaxBlockEvents: 4096, MaxQueuedEvents: 200_000, MaxQueuedMiB: 64},
+		GCHeadroomMiB:      512,
 	}
 }
 
@@ -176,6 +180,8 @@ func (c config) validate() error {
 		return fmt.Errorf("configuration: ingest.max_block_events: want 1 to 65536, got %d", c.Ingest.MaxBlockEvents)
 	case c.Ingest.MaxQueuedEvents < 1 || c.Ingest.MaxQueuedMiB < 1:
 		return errors.New("configuration: ingest.max_queued_events and max_queued_mib: want at least 1")
+	case c.GCHeadroomMiB < 0 || c.GCHeadroomMiB > 1<<20:
+		return fmt.Errorf("configuration: gc_headroom_mib: want 0 to 1048576, got %d", c.GCHeadroomMiB)
 	}
 	for name, weights := range c.Recipes {
 		if err := weights.Validate(); err != nil {

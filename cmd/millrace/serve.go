@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"millrace/engine/embedded"
+	"millrace/internal/headroom"
 	"millrace/recommend/rank"
 	"millrace/serve"
 	"millrace/serve/api"
@@ -76,6 +77,9 @@ func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(
 	if err != nil {
 		return err
 	}
+	headroomed, stop := context.WithCancel(ctx)
+	defer stop()
+	go headroom.Keep(headroomed, uint64(cfg.GCHeadroomMiB)<<20)
 	n.engine.Observe(func(b embedded.BlockStats) { server.Observe(b.Events, b.Apply, b.Latency) })
 	if err := server.Listen(); err != nil {
 		return err
