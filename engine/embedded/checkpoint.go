@@ -24,7 +24,7 @@ const (
 	// encodePatience is how long a checkpoint lets waiting blocks go first.
 	encodePatience = 2 * time.Second
 	// encodeKeys is how many keys are encoded between two looks at the clock.
-	encodeKeys = 32
+	encodeKeys = 8
 	// keptCheckpoints is how many finished checkpoints the history holds.
 	keptCheckpoints = 100
 	// commitRetry is how long a checkpoint that could not be committed waits.

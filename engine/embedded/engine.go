@@ -86,7 +86,7 @@ const DefaultCheckpointInterval = 10 * time.Second
 
 // DefaultPublishInterval is how long answers wait at most in an engine that
 // is behind.
-const DefaultPublishInterval = 100 * time.Millisecond
+const DefaultPublishInterval = 2 * time.Millisecond
 
 // queuedBlocks bounds the blocks that wait to be processed; a full queue
 // holds up the log's appender, which is the backpressure.
