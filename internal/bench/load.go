@@ -16,11 +16,14 @@ import (
 )
 
 const (
-	eventRate   = 1000 // events posted a second, each alone
-	requestRate = 5000 // recommendation requests a second
-	probeEvery  = 10   // one event in so many is followed by a look at the list
-	workers     = 64
+	eventRate  = 1000 // events posted a second, each alone
+	probeEvery = 10   // one event in so many is followed by a look at the list
+	workers    = 64
 )
+
+// requestRates are recommendation requests a second; the first one has a goal,
+// the others show what a machine keeps up with that cannot do it.
+var requestRates = []int{5000, 3000, 1500}
 
 // loader sends requests at a fixed rate, whatever the answers take: latency
 // counts from the moment a request was due.
@@ -49,19 +52,29 @@ func measureServing(ctx context.Context, binary, data string, length time.Durati
 		{fmt.Sprintf("event posted with wait=applied at %d/s", eventRate), "", latencies(applied)},
 		{"... and the changed list read", "p99 < 10 ms", latencies(probes)},
 	}
-	var events sync.WaitGroup
-	stop, cancel := context.WithCancel(ctx)
-	events.Go(func() { l.postEvents(stop, length+time.Second) })
-	answers := l.paced(ctx, requestRate, length, func(i int) error { return l.recommend(l.users[i%len(l.users)]) })
-	cancel()
-	events.Wait()
-	figures = append(figures, figure{
-		fmt.Sprintf("recommendations at %d/s while %d events/s arrive", requestRate, eventRate), "p99 < 2 ms", latencies(answers),
-	})
+	for i, rate := range requestRates {
+		f := figure{fmt.Sprintf("recommendations at %d/s while %d events/s arrive", rate, eventRate), "", ""}
+		if i == 0 {
+			f.goal = "p99 < 2 ms"
+		}
+		f.measured = latencies(l.mixed(ctx, rate, length))
+		figures = append(figures, f)
+	}
 	if n := l.failed.Load(); n > 0 {
 		return figures, fmt.Errorf("%d requests failed", n)
 	}
 	return figures, nil
+}
+
+// mixed asks for lists at a rate while events arrive.
+func (l *loader) mixed(ctx context.Context, rate int, length time.Duration) *hdrhistogram.Histogram {
+	var events sync.WaitGroup
+	stop, cancel := context.WithCancel(ctx)
+	events.Go(func() { l.postEvents(stop, length+time.Second) })
+	answers := l.paced(ctx, rate, length, func(i int) error { return l.recommend(l.users[i%len(l.users)]) })
+	cancel()
+	events.Wait()
+	return answers
 }
 
 func latencies(h *hdrhistogram.Histogram) string {
