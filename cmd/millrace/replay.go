@@ -16,6 +16,7 @@ import (
 
 	"millrace/event"
 	"millrace/eventlog"
+	"millrace/internal/headroom"
 	"millrace/source"
 	"millrace/source/file"
 )
@@ -183,6 +184,7 @@ func openImporter(c *cobra.Command, cfg config, f replayFlags) (importer, error)
 		return nil, err
 	}
 	cfg.publishInterval = importPublishInterval
+	go headroom.Keep(c.Context(), importHeadroomBytes)
 	n, err := openNode(c.Context(), cfg, logger)
 	if errors.Is(err, eventlog.ErrInUse) {
 		err = fmt.Errorf("%w; to import into the running server use --to", err)
@@ -192,6 +194,9 @@ func openImporter(c *cobra.Command, cfg config, f replayFlags) (importer, error)
 
 // importPublishInterval is how long answers may wait while nobody reads them.
 const importPublishInterval = 2 * time.Second
+
+// importHeadroomBytes is the garbage that may gather in an import.
+const importHeadroomBytes = 256 << 20
 
 // importer is where a replay's batches go.
 type importer interface {

@@ -16,7 +16,7 @@
 // # Decay in panes
 //
 // A pair of age a weighs 2^(-a/H) of a fresh one, H being the half-life. Time
-// is cut into panes, by default of two days: all pairs of a pane have the same
+// is cut into panes, by default of three days: all pairs of a pane have the same
 // age. The weight of a partner in a row is
 //
 //	sum over panes p of count(p) · 2^(start(p)/H)

@@ -35,10 +35,10 @@ type Options struct {
 	Top int `json:"top"`
 }
 
-// Defaults are panes of two days, a half-life of 30 days, 256 partners and the
+// Defaults are panes of three days, a half-life of 30 days, 256 partners and the
 // top 100 of them.
 func Defaults() Options {
-	return Options{Pane: 2 * event.Day, HalfLife: 30 * event.Day, Capacity: 256, Top: 100}
+	return Options{Pane: 3 * event.Day, HalfLife: 30 * event.Day, Capacity: 256, Top: 100}
 }
 
 // Validate returns an ErrOptions that says what is wrong, or nil.
