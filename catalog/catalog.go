@@ -89,8 +89,8 @@ type Store interface {
 	Counts(ctx context.Context) (items, users int, err error)
 
 	// Rebuild replaces everything, in one transaction that is durable when it
-	// returns, and sets Applied, backwards too: it is how a savepoint is
-	// restored and how a lost database is made again. Readers see the old
+	// returns, and sets Applied, backwards too: it is how an older
+	// state is restored and how a lost database is made again. Readers see the old
 	// catalogue until the new one is whole. An id that comes twice is an
 	// error, and so is, with ErrInvalid, a row that Check would refuse to put.
 	// After an error the old catalogue is there, or the whole new one where

@@ -115,7 +115,7 @@ func TestTopologyPlacesStages(t *testing.T) {
 	}
 }
 
-// Key groups are part of the format of savepoints: they never change.
+// Key groups are part of the format of checkpoints: they never change.
 func TestKeyGroupsAreStable(t *testing.T) {
 	for key, want := range map[string]int{"": 25, "1": 84, "user-42": 1} {
 		if got := operator.KeyGroup(key); got != want {

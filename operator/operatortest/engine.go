@@ -408,7 +408,7 @@ func (e *Engine[T]) State() map[string]map[string][]byte {
 }
 
 // Restored makes an engine of so many shards from this one's state, as after
-// a savepoint. Views start from what the restored keys answer.
+// a checkpoint. Views start from what the restored keys answer.
 func (e *Engine[T]) Restored(shards int, seed uint64) (*Engine[T], error) {
 	e.Drain()
 	r := New[T](e.topology, shards, e.source.Bound, seed)

@@ -1,7 +1,6 @@
 // Package activity keeps what each user did lately: the seeds' "User Browse
 // Count Job" and "latest rating" job, and the recent and seen items that
-// recommendations start from (DESIGN section 4). It is chained to clean and
-// keyed by user.
+// recommendations start from. It is chained to clean and keyed by user.
 //
 //   - The browse count is how many events other than impressions the user
 //     caused, ever. Besides it every event is counted by its type,

@@ -2,9 +2,9 @@
 // user, so that whatever a client or an importer sends twice counts once.
 //
 // An event that carries an event_id is a repeat when the same user sent an
-// event with that id within 24 hours of stream time (DESIGN section 2,
-// "Exactly once is then simple"). What that means is fixed here, so that it
-// is the same in every engine, for every block boundary and in every replay:
+// event with that id within 24 hours of stream time. What that means is fixed
+// here, so that it is the same in every engine, for every block boundary and
+// in every replay:
 //
 //   - An accepted event counts at its effective time: its own time or, if it
 //     came late, the first moment that its watermark had not passed

@@ -51,11 +51,15 @@
 // bounded except by what happens in one.
 //
 // A row takes 8 bytes for each partner with closed weight, of which there are
-// at most 2·Capacity between panes, 11 to 22 for each partner in an open pane,
-// 16 for each new one that is in a lottery, 8 for each ranked one, and at most
-// 128 to remember who has changed. At the
-// default capacity of 256 a row takes 2 to 8 KB, and at most 30 KB while it is
-// extremely hot. Each instance also keeps one copy of every id that it has
+// at most 2·Capacity between panes and 4·Capacity while one closes, for which
+// the row keeps the room; 11 to 22 for each partner in an open pane, of which
+// there are at most 4·Capacity in a settled one; 16 for each of at most
+// 2·Capacity in a lottery; 8 for each ranked one, and as much in the view; and
+// at most 128 to remember who has changed. At the default capacity of 256 a
+// full row takes 2 to 12 KB at rest. While it is extremely hot it takes at most
+// 37 KB (10 closed, 16 in the open pane, which has 2,048 cells then, 8 in its
+// lottery, 2 ranked) besides open slices and room for what a single block
+// brings. Each instance also keeps one copy of every id that it has
 // seen, about 80 bytes, and 4 for each sending shard.
 //
 // What pruning costs: on 400,000 ratings of MovieLens, of the 10 neighbours

@@ -2,8 +2,8 @@
 // behaviour patterns, and views and purchases per category. It is chained to
 // clean and keyed by user.
 //
-//   - Interests (DESIGN section 4; job J4 of the comparison with Flink): an
-//     event with an item of category c makes interest[c] the sum of
+//   - Interests, as the same job on Apache Flink computes them (flink_test.go):
+//     an event with an item of category c makes interest[c] the sum of
 //     (1-alpha)*interest[c] and alpha*w, an exponential moving average with
 //     alpha 0.1, whose two products are each rounded to a double before they
 //     are added. w is the weight of the event (event.Types): 0.1 for a view,

@@ -73,7 +73,7 @@ func flinkEvent(i uint64, cdf []uint64) (user, item, kind int, ts event.Time) {
 	return int(n*2 + bit), item, kind, event.Time(flinkT0 + i - d>>33%5000)
 }
 
-// Job J4 over a million events, a row after each event with the user's five
+// Interests over a million events, a row after each event with the user's five
 // highest interests: the rows' checksum is the one that Flink printed.
 func TestInterestsAreFlinks(t *testing.T) {
 	const events, want = 1_000_000, 0xe674677d0565e098

@@ -1,7 +1,6 @@
 // Package session divides each user's events into sessions in event time:
-// session windows with a gap of 30 minutes (DESIGN section 4), exactly as
-// Apache Flink's EventTimeSessionWindows define them and as job J6 of the
-// comparison counts them. It is chained to clean and keyed by user.
+// session windows with a gap of 30 minutes, exactly as Apache Flink's
+// EventTimeSessionWindows define them. It is chained to clean and keyed by user.
 //
 //   - An event at ts is a window [ts, ts+gap). Windows of a user that overlap
 //     or touch are one session: two events that are exactly the gap apart are

@@ -155,8 +155,8 @@ func TestSessionsAreFlinks(t *testing.T) {
 	})
 }
 
-// Without late events the sessions are those of job J6: events by time, cut
-// where two are more than the gap apart; and items are the newest of each.
+// Without late events the sessions are what anybody would count: events by
+// time, cut where two are more than the gap apart; and items are the newest of each.
 func TestSessionsOfEventsByTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := Options{Gap: event.Duration(rapid.Int64Range(1, 4000).Draw(t, "gap")), Items: rapid.IntRange(1, 12).Draw(t, "items")}
