@@ -44,22 +44,22 @@ func (t *itemTable) load(id string, hash uint64) *event.Item {
 	if s == nil {
 		return nil
 	}
-	if e := s.find(id, hash); e != nil {
-		return e.item.Load()
-	}
-	return nil
+	_, item := s.find(id, hash)
+	return item
 }
 
-// find is the entry of an id, or nil.
-func (s *itemSegment) find(id string, hash uint64) *itemEntry {
+// find is the entry of an id and the item that it held when it was looked at:
+// to look again would be to see what came in between. Both are nil if there
+// is none.
+func (s *itemSegment) find(id string, hash uint64) (*itemEntry, *event.Item) {
 	mask := uint64(len(s.entries) - 1)
 	for i := hash & mask; ; i = (i + 1) & mask {
 		e := &s.entries[i]
 		switch item := e.item.Load(); {
 		case item == nil:
-			return nil
+			return nil, nil
 		case e.hash == hash && item.ID == id:
-			return e
+			return e, item
 		}
 	}
 }
@@ -70,7 +70,7 @@ func (t *itemTable) store(item *event.Item) {
 	place := &t.segments[hash>>56]
 	s := place.Load()
 	if s != nil {
-		if e := s.find(item.ID, hash); e != nil {
+		if e, _ := s.find(item.ID, hash); e != nil {
 			e.item.Store(item)
 			return
 		}
@@ -127,7 +127,7 @@ func (t *itemTable) remove(id string) {
 	if s == nil {
 		return
 	}
-	if e := s.find(id, hash); e != nil {
+	if e, _ := s.find(id, hash); e != nil {
 		e.item.Store(removed)
 		t.size.Add(-1)
 	}

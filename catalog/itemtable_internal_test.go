@@ -73,3 +73,33 @@ func TestItemTableIsAMap(t *testing.T) {
 		t.Errorf("seed %d: %d entries for %d items", seed, entries, found)
 	}
 }
+
+// A reader sees an item as it was or none, while the writer puts and removes
+// it.
+func TestItemTableGivesWholeItems(t *testing.T) {
+	var table itemTable
+	stop, stopped := make(chan struct{}), make(chan error)
+	go func() {
+		hash := event.HashID("a")
+		for {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			default:
+			}
+			if got := table.load("a", hash); got != nil && !got.Hidden {
+				stopped <- fmt.Errorf("an item that never was: %+v", got)
+				return
+			}
+		}
+	}()
+	for range 500_000 {
+		table.store(&event.Item{ID: "a", Hidden: true})
+		table.remove("a")
+	}
+	close(stop)
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
