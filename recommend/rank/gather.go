@@ -67,6 +67,7 @@ type candidate struct {
 	parts   [sources]float64
 	// because is the recent item that contributed most, by index; -1 if none.
 	because       int
+	own           int // the same item among the recent ones, by index; -1 if it is not
 	becauseWeight float64
 	// category is the one through which it came by interest or as new.
 	category string
@@ -141,7 +142,7 @@ func (g *gathering) gather(need int) {
 		for k, r := range g.recent {
 			if c := g.candidate(r.item, event.HashID(r.item)); c != nil {
 				c.parts[fromOwn] = 1 / float64(k+1)
-				c.strengthen(k, c.parts[fromOwn])
+				c.own = k
 			}
 		}
 	}
@@ -162,7 +163,7 @@ func (g *gathering) candidate(item string, hash uint64) *candidate {
 	}
 	if place.At == hashindex.None {
 		place.At = int32(len(g.list))
-		c := candidate{item: item, because: -1, dropped: g.seen(item, hash)}
+		c := candidate{item: item, because: -1, own: -1, dropped: g.seen(item, hash)}
 		if !c.dropped {
 			c.info = g.catalogue.HashedItem(item, hash)
 			c.dropped = !g.allowed(c.info)

@@ -58,14 +58,15 @@ func (c *candidate) lead() source {
 // reason says in words why a candidate is in the list.
 func (g *gathering) reason(c *candidate, lead source) string {
 	switch lead {
-	case fromNeighbors, fromSequence, fromOwn:
+	case fromOwn:
+		if c.own >= 0 {
+			return "you " + did(g.recent[c.own].kind, "it") + " before"
+		}
+	case fromNeighbors, fromSequence:
 		if c.because < 0 {
 			break
 		}
 		r := g.recent[c.because]
-		if lead == fromOwn {
-			return "you " + did(r.kind, "it") + " before"
-		}
 		return "because you " + did(r.kind, g.title(r.item))
 	case fromInterests:
 		if g.request.Category != "" {
@@ -120,8 +121,12 @@ func (g *gathering) title(item string) string {
 func (g *gathering) time(c *candidate, lead source) event.Time {
 	switch lead {
 	case fromNeighbors, fromSequence, fromOwn:
-		if c.because >= 0 && g.recent[c.because].time != 0 {
-			return g.recent[c.because].time
+		recent := c.because
+		if lead == fromOwn {
+			recent = c.own
+		}
+		if recent >= 0 && g.recent[recent].time != 0 {
+			return g.recent[recent].time
 		}
 		return g.streamTime
 	case fromNew:

@@ -117,6 +117,21 @@ func TestWhatGoesTogetherLeads(t *testing.T) {
 	}
 }
 
+// What the user had before is not its own reason: another item is, or that it
+// was had.
+func TestNoItemSpeaksForItself(t *testing.T) {
+	s := movies(t)
+	s.send("ann ronin like", "ann heat view")
+	for _, r := range s.ask(rank.Request{User: "ann", Explain: true}) {
+		if (r.Source == "neighbors" || r.Source == "sequence") && strings.Contains(r.Reason, r.Title) {
+			t.Errorf("%s is recommended %s", r.Title, r.Reason)
+		}
+		if r.Source == "own" && !strings.HasPrefix(r.Reason, "you ") {
+			t.Errorf("%s was had before, and the reason is %s", r.Title, r.Reason)
+		}
+	}
+}
+
 func TestSeenItemsAreExcludedOnRequest(t *testing.T) {
 	s := movies(t)
 	s.send("ann heat view", "ann ronin view")
