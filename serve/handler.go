@@ -29,7 +29,9 @@ type handler struct {
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := h.now()
-	rec := &recorder{ResponseWriter: w, request: r, body: intake.Track(r)}
+	rec := &recorder{ResponseWriter: w}
+	rec.body, r = intake.Track(r)
+	rec.request = r
 	defer func() {
 		if cause := recover(); cause != nil {
 			h.panicked(rec, cause)
@@ -144,7 +146,7 @@ func (r *recorder) WriteHeader(status int) {
 	if status >= http.StatusOK && r.status == 0 {
 		r.status = status
 		if r.body != nil {
-			r.body.Drain()
+			r.body.Drain(r.ResponseWriter)
 		}
 	}
 	r.ResponseWriter.WriteHeader(status)

@@ -292,6 +292,40 @@ func TestBrokenBodies(t *testing.T) {
 	}
 }
 
+// A client that keeps its connection open and sends no body has its answer at
+// once, where that needs no body.
+func TestAnswersBeforeTheBody(t *testing.T) {
+	s := running(t, Options{Parts: servetest.New().Parts()})
+	for _, c := range []struct {
+		name, request string
+		status        int
+	}{
+		{"too large, waits to be asked", "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n", 413},
+		{"no route, waits to be asked", "POST /v1/nosuch HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", 404},
+		{"far too large", "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n[]", 413},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", s.Addr())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+			if _, err := io.WriteString(conn, c.request); err != nil {
+				t.Fatal(err)
+			}
+			r, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Body.Close()
+			if r.StatusCode != c.status {
+				t.Errorf("status %d, want %d", r.StatusCode, c.status)
+			}
+		})
+	}
+}
+
 // Every element of these lists is refused on its own, with a word about what
 // was expected.
 func TestBadEvents(t *testing.T) {

@@ -102,8 +102,8 @@ const retryStarting = time.Second
 
 // starting answers while there is nothing to answer from.
 func (l *Listener) starting(w http.ResponseWriter, r *http.Request) {
-	if body := intake.Track(r); body != nil {
-		body.Drain()
+	if body, _ := intake.Track(r); body != nil {
+		body.Drain(w)
 	}
 	p := problem.New(http.StatusServiceUnavailable, "the server is starting: %s", api.Starting).RetryAfter(retryStarting)
 	w.Header().Set("X-Content-Type-Options", "nosniff")

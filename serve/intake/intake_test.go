@@ -149,24 +149,33 @@ func TestBudget(t *testing.T) {
 func TestDrain(t *testing.T) {
 	body := strings.NewReader("left over")
 	r := httptest.NewRequest(http.MethodPost, "/", body)
-	Track(r).Drain()
+	tracked, _ := Track(r)
+	tracked.Drain(httptest.NewRecorder())
 	if body.Len() != 0 {
 		t.Errorf("%d bytes are left", body.Len())
 	}
 	body = strings.NewReader("not asked for")
 	r = httptest.NewRequest(http.MethodPost, "/", body)
 	r.Header.Set("Expect", "100-continue")
-	tracked := Track(r)
-	if tracked.Drain(); body.Len() == 0 {
+	tracked, r = Track(r)
+	if tracked.Drain(httptest.NewRecorder()); body.Len() == 0 {
 		t.Error("a client that waits to be asked was asked")
 	}
 	if _, err := r.Body.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if tracked.Drain(); body.Len() != 0 {
+	if tracked.Drain(httptest.NewRecorder()); body.Len() != 0 {
 		t.Error("a client that was asked was not drained")
 	}
-	if Track(httptest.NewRequest(http.MethodGet, "/", http.NoBody)) != nil {
+	if tracked, _ := Track(httptest.NewRequest(http.MethodGet, "/", http.NoBody)); tracked != nil {
 		t.Error("no body is tracked")
+	}
+	body = strings.NewReader("too much")
+	r = httptest.NewRequest(http.MethodPost, "/", body)
+	r.ContentLength = MaxDrain + 1
+	tracked, _ = Track(r)
+	answer := httptest.NewRecorder()
+	if tracked.Drain(answer); body.Len() == 0 || answer.Header().Get("Connection") != "close" {
+		t.Error("more than is drained was waited for")
 	}
 }
