@@ -33,7 +33,7 @@ type verifyResult struct {
 }
 
 func newVerify() *cobra.Command {
-	var data string
+	var data, path string
 	var shards int
 	var asJSON bool
 	c := &cobra.Command{
@@ -48,6 +48,13 @@ stopped.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if shards < 1 || shards > operator.KeyGroups {
 				return fmt.Errorf("--shards %d: want 1 to %d", shards, operator.KeyGroups)
+			}
+			cfg, err := loadConfig(path)
+			if err != nil {
+				return err
+			}
+			if !c.Flags().Changed("data") {
+				data = cfg.Data
 			}
 			result, err := verify(c.Context(), data, shards)
 			if err != nil {
@@ -64,6 +71,7 @@ stopped.`,
 			return err
 		},
 	}
+	c.Flags().StringVar(&path, "config", "", "configuration file, for where the data is")
 	c.Flags().StringVar(&data, "data", defaultConfig().Data, "data directory")
 	c.Flags().IntVar(&shards, "shards", 3, "number of shards of the fresh engine")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as one JSON line")
@@ -80,7 +88,7 @@ func (r verifyResult) print(c *cobra.Command) error {
 	}
 	repeats := ""
 	if r.Duplicates > 0 {
-		repeats = " and " + counted(int(r.Duplicates), "repeat", "repeats") + " that were ignored"
+		repeats = " and " + counted(int(r.Duplicates), "ignored repeat", "ignored repeats")
 	}
 	_, err := fmt.Fprintf(c.OutOrStdout(), "%s: %d events%s in %d blocks, checkpoint at block %d, replayed with %d shards\n",
 		word, r.Events, repeats, r.Blocks, r.Checkpoint, r.Shards)
