@@ -117,6 +117,9 @@ func (in *EventsInput) check() error {
 	if (in.Source != "") != in.Position.Set {
 		return problem.BadField("position", "source and position together, or neither", in.request.URL.RawQuery)
 	}
+	if in.After.Set && in.Position.Value <= in.After.Value {
+		return problem.BadField("position", "more than after, as events come between the two", in.request.URL.RawQuery)
+	}
 	return nil
 }
 

@@ -75,7 +75,7 @@ var documents = map[string]document{
 	"getDeadLetters": {},
 	"getSource":      {status: notFound},
 
-	"postEvents": {body: EventBody{}, many: true, status: writesLog},
+	"postEvents": {body: EventBody{}, many: true, status: append([]int{http.StatusConflict}, writesLog...)},
 
 	"getUserRecommendations":     {},
 	"postSessionRecommendations": {body: SessionBody{}, status: readsBody},
