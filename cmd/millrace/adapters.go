@@ -126,7 +126,7 @@ func (e apiEngine) CatalogErr() error { return unavailable(writingCatalogue, e.E
 func (e apiEngine) Stats() api.EngineStats {
 	s := e.Engine.Stats()
 	return api.EngineStats{
-		Block: s.Block, Events: s.Events, Duplicates: s.Duplicates, StreamTime: s.StreamTime, Watermark: s.Watermark,
+		Block: s.Block, Events: s.Events, Duplicates: s.Duplicates, Late: s.Late, StreamTime: s.StreamTime, Watermark: s.Watermark,
 		Shards: s.Shards, Queued: s.Queued, Keys: s.Keys,
 	}
 }

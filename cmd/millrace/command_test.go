@@ -132,6 +132,30 @@ func TestReplayReportsAndVerifyFindsAllEqual(t *testing.T) {
 	}
 }
 
+// A past that is imported behind newer events is late, and the report says so.
+func TestReplayTellsLateEvents(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, lines string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(lines), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	data := filepath.Join(dir, "data")
+	newer := write("newer.jsonl", `{"user_id":"u","item_id":"i","event_type":"view","timestamp":"2026-01-01T00:00:00Z"}`+"\n")
+	older := write("older.jsonl", `{"user_id":"u","item_id":"a","event_type":"view","timestamp":"2001-01-01T00:00:00Z"}`+"\n"+
+		`{"user_id":"u","item_id":"b","event_type":"view","timestamp":"2026-01-01T00:00:01Z"}`+"\n")
+	out, err := run(t, t.Context(), "replay", newer, "--data", data)
+	if err != nil || strings.Contains(out, "late") {
+		t.Errorf("%q, %v", out, err)
+	}
+	out, err = run(t, t.Context(), "replay", older, "--data", data)
+	if err != nil || !strings.Contains(out, "1 of them late") {
+		t.Errorf("%q, %v: want one late event", out, err)
+	}
+}
+
 // verify must be able to say no: a state and a missing key in the checkpoint
 // that the events do not give.
 func TestVerifyFindsWhatDiffers(t *testing.T) {

@@ -43,6 +43,7 @@ type replayResult struct {
 	Events     int     `json:"events"`
 	Changes    int     `json:"changes"`
 	Duplicates int     `json:"duplicates"`
+	Late       uint64  `json:"late,omitempty"` // of a data directory, not of a server
 	Rejected   int     `json:"rejected"`
 	Skipped    uint64  `json:"skipped_rows"`
 	ElapsedS   float64 `json:"elapsed_s"`
@@ -204,6 +205,9 @@ type importer interface {
 	position(ctx context.Context, source string) (row uint64, err error)
 	// put sends a batch; it may return before the batch is durable.
 	put(ctx context.Context, source string, b source.Batch) error
+	// late is how many events came after newer ones by more than is allowed, as
+	// far as is known.
+	late() uint64
 	// reject stores a bad input.
 	reject(ctx context.Context, bad *source.Bad) error
 	// flush returns once everything sent is durable and applied.
@@ -232,6 +236,7 @@ func (r *replay) run(ctx context.Context, readers []source.Reader) error {
 	}
 	duplicates, rejected, err := r.into.flush(ctx)
 	r.result.Duplicates, r.result.Rejected = duplicates, r.result.Rejected+rejected
+	r.result.Late = r.into.late()
 	r.result.Events -= rejected
 	return err
 }
@@ -318,6 +323,10 @@ func (r *replayResult) text() string {
 		counted(r.Changes, "catalogue entry", "catalogue entries"), r.ElapsedS, r.EventsPerS)
 	if r.Duplicates > 0 {
 		text += ", " + counted(r.Duplicates, "repeat", "repeats") + " ignored"
+	}
+	if r.Late > 0 {
+		text += fmt.Sprintf(", %d of them late: older than events before them by more than out_of_orderness, so they count for little"+
+			" (import a past into a directory of its own)", r.Late)
 	}
 	if r.Rejected > 0 {
 		text += ", " + counted(r.Rejected, "row", "rows") + " rejected, see GET /v1/deadletters"

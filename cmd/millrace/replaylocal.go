@@ -105,4 +105,6 @@ func (l *local) flush(ctx context.Context) (duplicates, rejected int, err error)
 	return l.repeats, 0, err
 }
 
+func (l *local) late() uint64 { return l.node.engine.Stats().Late }
+
 func (l *local) close() error { return l.node.close() }

@@ -40,6 +40,7 @@ type core struct {
 
 	events  uint64 // applied since the log began, repeats too
 	repeats uint64 // of them, that were ignored
+	late    uint64 // events that the watermark had passed, since the start
 }
 
 func newCore(o Options, index *catalog.Index) *core {
@@ -104,6 +105,9 @@ func (c *core) applyEvents(b *eventlog.Block) error {
 		}
 		c.enrich(&e, row)
 		m := c.source.Stamp(e.Time)
+		if m.Effective() != m.Time {
+			c.late++
+		}
 		for _, send := range c.send {
 			send(m, &e)
 		}

@@ -192,6 +192,7 @@ func (e *Engine) recover() error {
 	}
 	e.applied.Store(e.core.block)
 	e.noteTypes()
+	e.core.late = 0 // of what is replayed they were counted before
 	e.stats.recovered(e.core)
 	e.options.Logger.Info("recovered", "checkpoint", checkpoint, "blocks", e.core.block, "took", e.options.Now().Sub(began))
 	return nil

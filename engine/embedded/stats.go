@@ -15,6 +15,7 @@ type Stats struct {
 	Block      uint64     // the last one that is visible
 	Events     uint64     // that count, since the log began: without repeats
 	Duplicates uint64     // ignored as repeats, since the log began
+	Late       uint64     // applied after the watermark had passed them, since the start
 	StreamTime event.Time // the largest event time applied, event.MinTime before the first
 	Watermark  event.Time
 	Shards     int
@@ -51,7 +52,7 @@ func (s *stats) block(a *appliedBlock, now time.Time, c *core) {
 	b := &a.block
 	latency := now.Sub(b.Time.Go())
 	s.mutex.Lock()
-	s.now.Block, s.now.Events, s.now.Duplicates = b.Number, c.events-c.repeats, c.repeats
+	s.now.Block, s.now.Events, s.now.Duplicates, s.now.Late = b.Number, c.events-c.repeats, c.repeats, c.late
 	s.now.StreamTime, s.now.Watermark = c.source.StreamTime(), c.source.Watermark()
 	s.now.LastLatency = latency
 	if now.Sub(s.keys) >= keysEvery {

@@ -142,6 +142,7 @@ type EngineStats struct {
 	Block      uint64 // the last one that is visible
 	Events     uint64 // that count, since the log began
 	Duplicates uint64 // ignored as repeats, since the log began
+	Late       uint64 // applied after the watermark had passed them, since the start
 	StreamTime event.Time
 	Watermark  event.Time
 	Shards     int

@@ -151,6 +151,7 @@ type Stats struct {
 type EventStats struct {
 	Total       uint64  `json:"total" doc:"That count, since the log began: without the repeats of an event_id."`
 	Duplicates  uint64  `json:"duplicates" doc:"Repeats of an event_id that were acknowledged and ignored, since the log began."`
+	Late        uint64  `json:"late" doc:"Events that came when the stream was past their time by more than out_of_orderness, since the start: they count by what their age leaves of them."`
 	PerSecond1  float64 `json:"per_second_1s" doc:"A second, in the last whole second."`
 	PerSecond10 float64 `json:"per_second_10s" doc:"A second, over the last 10 s, or since the start if that is later."`
 	PerSecond60 float64 `json:"per_second_60s" doc:"A second, over the last minute, or since the start if that is later."`
@@ -196,7 +197,7 @@ func (a *API) readStats() Stats {
 	s := Stats{
 		Time: event.FromGo(now).String(), Version: a.parts.Version, UptimeS: a.parts.Meter.Uptime().Seconds(),
 		Shards: engine.Shards, Blocks: engine.Block,
-		Events: EventStats{engine.Events, engine.Duplicates, recent.PerSecond1, recent.PerSecond10, recent.PerSecond60},
+		Events: EventStats{engine.Events, engine.Duplicates, engine.Late, recent.PerSecond1, recent.PerSecond10, recent.PerSecond60},
 		Latency: LatencyStats{
 			millis(recent.P50), millis(recent.P99), millis(recent.Max),
 		},
@@ -268,6 +269,7 @@ var gauges = []meter.Descriptor{
 	{Name: "millrace_blocks", Help: "Blocks of the log that are visible."},
 	{Name: "millrace_events", Help: "Events that count, since the log began: without repeats of an event_id."},
 	{Name: "millrace_duplicates", Help: "Repeats of an event_id that were acknowledged and ignored, since the log began."},
+	{Name: "millrace_late_events", Help: "Events that came when the stream was past their time by more than out_of_orderness, since the start."},
 	{Name: "millrace_stream_time_seconds", Help: "The largest event time, as a Unix time."},
 	{Name: "millrace_watermark_seconds", Help: "The watermark, as a Unix time."},
 	{Name: "millrace_queue_blocks", Help: "Durable blocks that wait for the engine."},
@@ -301,6 +303,7 @@ func (a *API) readGauges() []meter.Gauge {
 		{Name: "millrace_blocks", Value: float64(stats.Block)},
 		{Name: "millrace_events", Value: float64(stats.Events)},
 		{Name: "millrace_duplicates", Value: float64(stats.Duplicates)},
+		{Name: "millrace_late_events", Value: float64(stats.Late)},
 		{Name: "millrace_queue_blocks", Value: float64(stats.Queued)},
 		{Name: "millrace_body_bytes", Value: float64(a.intake.InFlight())},
 		{Name: "millrace_dead_letters", Value: float64(a.parts.DeadLetters.Count())},
