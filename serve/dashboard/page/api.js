@@ -16,7 +16,7 @@ export class Problem extends Error {
 let credentials = "omit";
 let whenRefused = () => {};
 
-/** onRefused sets what is called with a Problem when the server wants a key, or another one. */
+/** onRefused sets what is called when the server wants a key, or another one, with whether one was sent. */
 export function onRefused(fn) {
   whenRefused = fn;
 }
@@ -49,6 +49,7 @@ function send(path, options) {
 }
 
 async function answered(path, options) {
+  const key = sessionStorage.getItem(KEY);
   let answer;
   try {
     answer = await send(path, options);
@@ -59,7 +60,8 @@ async function answered(path, options) {
   if (answer.ok) return answer;
   const body = await answer.json().catch(() => ({}));
   const problem = new Problem(answer.status, body.detail || body.reason || body.title || `The server answered with status ${answer.status}.`);
-  if (answer.status === 401) whenRefused(problem);
+  // Another key may have been entered since: this answer says nothing of it.
+  if (answer.status === 401 && key === sessionStorage.getItem(KEY)) whenRefused(key !== null);
   throw problem;
 }
 
