@@ -31,8 +31,8 @@ fuzz: ## fuzz every parser for FUZZTIME each (default 20s)
 bench: ## measure the figures of docs/benchmarks.md and print them as a table
 	./scripts/bench.sh
 
-soak: ## thousands of simulated crashes and 300 real kills
-	MILLRACE_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'Simulation|Kill' ./engine/... ./cmd/...
+soak: ## thousands of simulated crashes, 300 real kills, all of MovieLens without blocks
+	MILLRACE_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'Simulation|Kill|MovieLens' ./engine/... ./cmd/...
 
 demo: ## server, generated shop traffic and dashboard
 	$(GO) run ./cmd/millrace demo
