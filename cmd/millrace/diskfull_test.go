@@ -40,6 +40,26 @@ func ask(t *testing.T, method, url, body string) (int, string) {
 	return answer.StatusCode, string(b)
 }
 
+// served runs a server until ctx ends, and gives its address and what it ends
+// with.
+func served(ctx context.Context, t *testing.T, cfg config) (url string, done chan error) {
+	t.Helper()
+	address := make(chan string, 1)
+	done = make(chan error, 1)
+	go func() {
+		done <- runServer(ctx, cfg, slog.New(slog.DiscardHandler), func(s *serve.Server) error {
+			address <- "http://" + s.Addr()
+			return nil
+		})
+	}()
+	select {
+	case url = <-address:
+	case err := <-done:
+		t.Fatal(err)
+	}
+	return url, done
+}
+
 // A full disk: events are refused, lists are answered, health says what is
 // wrong, and nobody is told a path. When there is room again the server goes
 // on by itself, and knows what was stored.
@@ -56,20 +76,7 @@ func TestFullDisk(t *testing.T) {
 		return nil
 	}))
 	ctx, stop := context.WithCancel(t.Context())
-	address := make(chan string, 1)
-	done := make(chan error, 1)
-	go func() {
-		done <- runServer(ctx, cfg, slog.New(slog.DiscardHandler), func(s *serve.Server) error {
-			address <- "http://" + s.Addr()
-			return nil
-		})
-	}()
-	var url string
-	select {
-	case url = <-address:
-	case err := <-done:
-		t.Fatal(err)
-	}
+	url, done := served(ctx, t, cfg)
 	post := func(body, query string) (int, string) { return ask(t, http.MethodPost, url+"/v1/events"+query, body) }
 	const one, two = `{"event_id":"1","user_id":"u","item_id":"i","timestamp":1700000000}`, `{"event_id":"2","user_id":"u","item_id":"j","timestamp":1700000001}`
 	const imported = `{"user_id":"u","item_id":"k","timestamp":1700000002}`

@@ -1,6 +1,6 @@
 package embedded
 
-import "github.com/cespare/xxhash/v2"
+import "millrace/event"
 
 // userSet remembers which users SQL has been told of, as 8-byte hashes, so
 // that each is told once a run and not once an event. Two ids with one hash
@@ -13,8 +13,8 @@ func newUserSet() userSet { return userSet{} }
 // add reports whether the user is new to the set.
 func (s userSet) add(id string) bool {
 	before := len(s)
-	s[xxhash.Sum64String(id)] = struct{}{}
+	s[event.HashID(id)] = struct{}{}
 	return len(s) > before
 }
 
-func (s userSet) remove(id string) { delete(s, xxhash.Sum64String(id)) }
+func (s userSet) remove(id string) { delete(s, event.HashID(id)) }

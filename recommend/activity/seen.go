@@ -54,12 +54,10 @@ func (s Seen) Items() iter.Seq[string] {
 
 // Has reports whether the user has interacted with an item. It takes no time
 // to speak of, however many items there are.
-func (s Seen) Has(item string) bool { return s.has(item, event.HashID(item)) }
+func (s Seen) Has(item string) bool { return s.HasHash(item, event.HashID(item)) }
 
 // HasHash is Has for whoever knows event.HashID of the item.
-func (s *Seen) HasHash(item string, hash uint64) bool { return s.has(item, hash) }
-
-func (s *Seen) has(item string, hash uint64) bool {
+func (s *Seen) HasHash(item string, hash uint64) bool {
 	for i := max(s.low, s.indexed()); i < len(s.ids); i++ {
 		if s.hashes[i] == hash && s.names[s.ids[i]] == item {
 			return true
@@ -90,7 +88,7 @@ func (s *Seen) indexed() int {
 // memory, only the newest may be added to. The table is the same every time.
 func (s *Seen) add(item string, t *names.Table, limit int) {
 	hash := event.HashID(item)
-	if s.has(item, hash) {
+	if s.HasHash(item, hash) {
 		return
 	}
 	if len(s.ids) == cap(s.ids) && s.low > 0 { // leave behind what was dropped

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cespare/xxhash/v2"
-
 	"millrace/event"
 	"millrace/event/wire"
 	"millrace/operator"
@@ -21,7 +19,7 @@ type warm struct {
 	Last  event.Time
 }
 
-func (w *warm) hash() uint64 { return xxhash.Sum64String(w.Item) }
+func (w *warm) hash() uint64 { return event.HashID(w.Item) }
 
 // merge keeps the larger heat of the same item: the later one.
 func (w *warm) merge(in *warm) bool {

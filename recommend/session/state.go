@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"slices"
 
-	"github.com/cespare/xxhash/v2"
-
 	"millrace/event"
 	"millrace/event/wire"
 )
@@ -34,7 +32,7 @@ type met struct {
 	hash uint64 // of item, so that looking for one compares few strings
 }
 
-func newMet(item string, at event.Time) met { return met{item, at, xxhash.Sum64String(item)} }
+func newMet(item string, at event.Time) met { return met{item, at, event.HashID(item)} }
 
 // touched is the range of open sessions whose windows overlap or touch that
 // of an event; an empty range is the place for a new session.
