@@ -12,9 +12,19 @@ type definition interface {
 	newExchange(from, to int) Exchange
 	newRaw(n *Node, p RawEnv) Raw
 	group(key string) int
+	bind(input int, sink any) any
+	ttl() *TTL
 }
 
-type typed[K Key, S, I any] struct{ stage Stage[K, S, I] }
+type typed[K Key, S, I any] struct {
+	stage Stage[K, S, I]
+	edges []edge[I]
+}
+
+func (d typed[K, S, I]) ttl() *TTL { return d.stage.TTL }
+
+// TTL is how long the stage keeps a key that is not used, nil for ever.
+func (n *Node) TTL() *TTL { return n.def.ttl() }
 
 // Shard is what one shard's copy of a stage is connected to.
 type Shard struct {
@@ -54,6 +64,7 @@ type Raw interface {
 	NewState() any
 	Fold(key string, state, in any)
 	Timer(key string, state any, at event.Time)
+	ProcessingTimer(key string, state any, at event.Time)
 	Append(dst []byte, state any) []byte
 	Load(version uint8, src []byte, state any) error
 	// Answer writes the key's views; a nil state means that it is gone.
@@ -95,7 +106,12 @@ func (r *raw[K, S, I]) Timer(key string, state any, at event.Time) {
 	r.op.Timer(r.context, r.typedKey(key), state.(*S), at)
 }
 
-// Append writes the operator's part of a stored key, see BeginState.
+// ProcessingTimer calls the operator, which must be a ProcessingTimer.
+func (r *raw[K, S, I]) ProcessingTimer(key string, state any, at event.Time) {
+	r.op.(ProcessingTimer[K, S]).ProcessingTimer(r.context, r.typedKey(key), state.(*S), at)
+}
+
+// Append writes the operator's part of a stored key, see Header.
 func (r *raw[K, S, I]) Append(dst []byte, state any) []byte { return r.op.Append(dst, state.(*S)) }
 
 // Load reads the operator's part of a stored key, see SplitState.

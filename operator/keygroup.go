@@ -13,19 +13,24 @@ const KeyGroups = 128
 
 // KeyGroup is the group of a key, 0 to KeyGroups-1: the same on every machine
 // and in every release.
-func KeyGroup[K Key](k K) int {
-	group, _ := keyHash(k)
-	return group
-}
+func KeyGroup[K Key](k K) int { return int(hasher[K]()(k) % KeyGroups) }
 
 func keyHash[K Key](k K) (group int, hash uint64) {
-	switch k := any(k).(type) {
-	case string:
-		hash = xxhash.Sum64String(k)
-	case uint64:
-		hash = mix(k)
-	}
+	hash = hasher[K]()(k)
 	return int(hash % KeyGroups), hash
+}
+
+// hasher is the hash function of keys, the same on every machine and in every
+// release.
+func hasher[K Key]() func(K) uint64 {
+	var f any
+	switch any(*new(K)).(type) {
+	case string:
+		f = xxhash.Sum64String
+	case uint64:
+		f = mix
+	}
+	return f.(func(K) uint64)
 }
 
 // ShardOf is the shard that owns a key group when there are so many shards.

@@ -34,6 +34,13 @@ type Answerer[K Key, S any] interface {
 	Answer(key K, s *S)
 }
 
+// ProcessingTimer is an Operator that sets timers in processing time.
+type ProcessingTimer[K Key, S any] interface {
+	// ProcessingTimer is called when processing time has reached a timer that
+	// was set for the key; at is the time that it was set for.
+	ProcessingTimer(c *Context, key K, s *S, at event.Time)
+}
+
 // Meta is what travels with every record besides its content.
 type Meta struct {
 	// Time is the record's event time.
@@ -62,9 +69,30 @@ func (m Meta) Effective() event.Time {
 // emitting. It is valid during the call only.
 type Context struct {
 	Meta
-	set, unset []event.Time
-	forget     bool
-	unchanged  bool
+	now                  event.Time
+	set, unset           []event.Time
+	clockSet, clockUnset []event.Time
+	clocked              bool // one of clockSet and clockUnset is not empty
+	forget               bool
+	unchanged            bool
+}
+
+// ProcessingTime is the processing time of the call: the time that the log has
+// recorded for the block of the record, so that a replay sees the same. Few
+// operators should want it; event time is in Meta.
+func (c *Context) ProcessingTime() event.Time { return c.now }
+
+// SetProcessingTimer asks for a call of ProcessingTimer, which the operator
+// must have, once processing time has reached t, for the current key. Setting
+// the same time twice is one timer.
+func (c *Context) SetProcessingTimer(t event.Time) {
+	c.clockSet, c.clocked = append(c.clockSet, t), true
+}
+
+// DeleteProcessingTimer takes back a timer in processing time of the current
+// key, if it is set.
+func (c *Context) DeleteProcessingTimer(t event.Time) {
+	c.clockUnset, c.clocked = append(c.clockUnset, t), true
 }
 
 // SetTimer asks for a call of Timer once the watermark reaches t, for the
@@ -94,10 +122,23 @@ func (c *Context) Begin(m Meta) {
 	c.Meta = m
 	c.set, c.unset = c.set[:0], c.unset[:0]
 	c.forget, c.unchanged = false, false
+	if c.clocked {
+		c.clockSet, c.clockUnset, c.clocked = c.clockSet[:0], c.clockUnset[:0], false
+	}
 }
 
-// Effects is what the call asked for; only engines use it. The slices are
-// valid until the next Begin. Deletions apply before settings.
-func (c *Context) Effects() (set, unset []event.Time, forget, unchanged bool) {
-	return c.set, c.unset, c.forget, c.unchanged
+// SetProcessingTime sets the processing time of the calls that follow; only
+// engines use it.
+func (c *Context) SetProcessingTime(now event.Time) { c.now = now }
+
+// Effects is what a call asked for; only engines use it. The slices are valid
+// until the next Begin. Deletions apply before settings.
+type Effects struct {
+	Set, Unset, ProcessingSet, ProcessingUnset []event.Time
+	Forget, Unchanged                          bool
+}
+
+// Effects is what the call asked for.
+func (c *Context) Effects() Effects {
+	return Effects{c.set, c.unset, c.clockSet, c.clockUnset, c.forget, c.unchanged}
 }

@@ -35,6 +35,11 @@ type Stage[K Key, S, I any] struct {
 	// Combine, if set, merges records for one key before they cross the
 	// exchange, so that a hot key costs one record a shard and block.
 	Combine *Combiner[I]
+	// TTL, if set, bounds how long a key is kept that is not used.
+	TTL *TTL
+	// Parallelism is over how many shards the stage is spread; 0 leaves it to
+	// the engine. A chained stage has that of the stage before it.
+	Parallelism int
 }
 
 // Combiner pre-aggregates the inputs of a stage on the sending side. The
@@ -65,7 +70,10 @@ type Node struct {
 	Level int
 	// Ordered says that the records of a key arrive in the order of the source.
 	Ordered bool
-	// Inputs are the streams that the stage reads.
+	// Parallelism is over how many shards the stage is to be spread, 0 if that
+	// is left to the engine.
+	Parallelism int
+	// Inputs are where what the stage reads comes from.
 	Inputs []Edge
 	// Views are the views that the stage writes.
 	Views []string
@@ -88,13 +96,6 @@ type Edge struct {
 // SourceNode stands for the source in an Edge.
 const SourceNode = -1
 
-// Stream is a flow of records of one type: the source, or an output port.
-type Stream[T any] struct {
-	t    *Topology
-	node int
-	port string
-}
-
 // Handle names a stage that was added, to take its outputs.
 type Handle struct {
 	t    *Topology
@@ -104,7 +105,13 @@ type Handle struct {
 // NewTopology makes a topology and its source, a stream of records of type T.
 func NewTopology[T any]() (*Topology, Stream[T]) {
 	t := &Topology{}
-	return t, Stream[T]{t: t, node: SourceNode}
+	return t, direct[T](t, SourceNode, "")
+}
+
+// direct is the stream of a port, or of the source.
+func direct[T any](t *Topology, from int, port string) Stream[T] {
+	attach := func(sink func(Meta, *T)) any { return sink }
+	return Stream[T]{t: t, edges: []edge[T]{{from: from, port: port, direct: true, attach: attach}}}
 }
 
 // Nodes are the stages in the order of the flow. Not to be changed.
@@ -145,22 +152,18 @@ func Chain[K Key, S, I any](in Stream[I], stage Stage[K, S, I]) Handle {
 func add[K Key, S, I any](in Stream[I], stage Stage[K, S, I], chained bool) Handle {
 	t := in.t
 	n := &Node{
-		Name: stage.Name, Subject: stage.Subject, Version: stage.Version,
-		Inputs: []Edge{{From: in.node, Port: in.port, Chained: chained}},
-		def:    typed[K, S, I]{stage},
+		Name: stage.Name, Subject: stage.Subject, Version: stage.Version, Parallelism: stage.Parallelism,
+		def: typed[K, S, I]{stage, in.edges},
+	}
+	for _, e := range in.edges {
+		n.Inputs = append(n.Inputs, Edge{From: e.from, Port: e.port, Chained: chained})
 	}
 	h := Handle{t: t, node: len(t.nodes)}
-	switch {
-	case stage.Name == "" || stage.Version == 0 || stage.Key == nil || stage.New == nil:
-		t.fail("stage %q needs a name, a version from 1, a key and a constructor", stage.Name)
-		return h
-	case slices.ContainsFunc(t.nodes, func(o *Node) bool { return o.Name == stage.Name }):
-		t.fail("two stages are called %q", stage.Name)
-	case chained && in.node == SourceNode:
-		t.fail("stage %q cannot be chained to the source: the source has no key", stage.Name)
+	if why := n.refused(t, stage.Key == nil || stage.New == nil, chained); why != "" {
+		t.fail("%s", why)
 		return h
 	}
-	n.place(t, chained, in.node)
+	n.place(t, chained)
 	probe := NewPorts(&Context{}, nil, nil)
 	op := stage.New(probe)
 	n.outputs, n.Views = probe.outputs, probe.written
@@ -179,26 +182,49 @@ func add[K Key, S, I any](in Stream[I], stage Stage[K, S, I], chained bool) Hand
 	return h
 }
 
-// place finds the stage's level and whether its records come in order.
-func (n *Node) place(t *Topology, chained bool, from int) {
-	if from == SourceNode {
-		n.Ordered = true
-		return
+// refused says why a stage can not be added, "" if it can.
+func (n *Node) refused(t *Topology, incomplete, chained bool) string {
+	switch {
+	case n.Name == "" || n.Version == 0 || incomplete:
+		return fmt.Sprintf("stage %q needs a name, a version from 1, a key and a constructor", n.Name)
+	case n.Version >= headerMore:
+		return fmt.Sprintf("stage %q: version %d: want 1 to %d", n.Name, n.Version, headerMore-1)
+	case n.Parallelism < 0 || n.Parallelism > KeyGroups:
+		return fmt.Sprintf("stage %q: parallelism %d: want 1 to %d, or 0", n.Name, n.Parallelism, KeyGroups)
+	case slices.ContainsFunc(t.nodes, func(o *Node) bool { return o.Name == n.Name }):
+		return fmt.Sprintf("two stages are called %q", n.Name)
+	case len(n.Inputs) == 0:
+		return fmt.Sprintf("stage %q reads nothing", n.Name)
+	case chained && len(n.Inputs) > 1:
+		return fmt.Sprintf("stage %q cannot be chained to a union", n.Name)
+	case chained && n.Inputs[0].From == SourceNode:
+		return fmt.Sprintf("stage %q cannot be chained to the source: the source has no key", n.Name)
+	case chained && n.Parallelism != 0:
+		return fmt.Sprintf("stage %q is chained: its parallelism is that of the stage before it", n.Name)
 	}
-	up := t.nodes[from]
-	n.Level = up.Level
-	if chained {
-		n.Ordered = up.Ordered
-	} else {
-		n.Level++
+	return ""
+}
+
+// place finds the stage's level and whether its records come in order.
+func (n *Node) place(t *Topology, chained bool) {
+	n.Ordered = true
+	for _, in := range n.Inputs {
+		if in.From == SourceNode {
+			continue
+		}
+		up := t.nodes[in.From]
+		if chained {
+			n.Level, n.Ordered, n.Parallelism = up.Level, up.Ordered, up.Parallelism
+			continue
+		}
+		n.Level, n.Ordered = max(n.Level, up.Level+1), false
 	}
 }
 
 // From is the stream of records of type O that a stage emits at a port.
 func From[O any](h Handle, port string) Stream[O] {
-	s := Stream[O]{t: h.t, node: h.node, port: port}
 	if h.node >= len(h.t.nodes) {
-		return s // the stage itself failed, which is the error to report
+		return direct[O](h.t, SourceNode, port) // the stage itself failed, which is the error to report
 	}
 	n := h.t.nodes[h.node]
 	for _, o := range n.outputs {
@@ -208,8 +234,8 @@ func From[O any](h Handle, port string) Stream[O] {
 		if want := fmt.Sprintf("%T", *new(O)); o.kind != want {
 			h.t.fail("port %q of stage %q emits %s, not %s", port, n.Name, o.kind, want)
 		}
-		return s
+		return direct[O](h.t, h.node, port)
 	}
 	h.t.fail("stage %q has no port %q", n.Name, port)
-	return s
+	return direct[O](h.t, SourceNode, port)
 }

@@ -14,6 +14,7 @@ import (
 
 	"millrace/catalog/sqlite"
 	"millrace/catalog/sqlstore"
+	"millrace/engine/checkpoint"
 	"millrace/engine/embedded"
 	"millrace/event"
 	"millrace/eventlog"
@@ -74,7 +75,7 @@ func (n *node) open(ctx context.Context, c config, program []byte) (err error) {
 	n.views = memory.New()
 	n.engine, err = embedded.Open(embedded.Options{
 		Build: buildProgram, Shards: c.Shards, Log: interruptible{ctx, n.log}, State: n.state, Views: n.views, Catalog: n.catalog,
-		Duplicates: duplicates(), CheckpointInterval: c.CheckpointInterval, PublishInterval: c.publishInterval, Logger: n.logger,
+		Duplicates: duplicates(), Checkpoints: checkpoint.Policy{Interval: c.CheckpointInterval}, PublishInterval: c.publishInterval, Logger: n.logger,
 	})
 	if err != nil {
 		return err

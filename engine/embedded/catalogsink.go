@@ -21,6 +21,10 @@ const (
 	sqlRetry = 500 * time.Millisecond
 )
 
+// loggedTries is of how many tries of a change one is logged: a log that fills
+// a full disk helps nobody.
+const loggedTries = 60
+
 // catalogSink writes catalogue changes to SQL behind the engine's back, in
 // order. SQL may be slow or away for a while without holding up events; the
 // queue is bounded, so in the end it does.

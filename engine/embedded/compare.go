@@ -120,11 +120,11 @@ func (c *comparison) add(d Difference) error {
 }
 
 func eachState(e *Engine, fn func(place, []byte) error) error {
-	return e.core.pipeline.state(func(stage, key string, value []byte) error { return fn(place{stage, key}, value) })
+	return e.core.pipeline.State(func(stage, key string, value []byte) error { return fn(place{stage, key}, value) })
 }
 
 func eachAnswer(e *Engine, fn func(place, []byte) error) error {
-	return eachViewAnswer(e.options.Views, e.core.pipeline.topology.Views(), fn)
+	return eachViewAnswer(e.options.Views, e.core.pipeline.Topology().Views(), fn)
 }
 
 func eachViewAnswer(views view.Store, names []string, fn func(place, []byte) error) error {

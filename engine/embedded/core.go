@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"millrace/catalog"
+	"millrace/engine/pipeline"
 	"millrace/event"
 	"millrace/event/wire"
 	"millrace/eventlog"
@@ -26,8 +27,8 @@ type core struct {
 	index     *catalog.Index
 	users     userSet
 	program   *Program // nil before the first configuration record
-	pipeline  *pipeline
-	send      []func(operator.Meta, *event.Enriched)
+	pipeline  *pipeline.Pipeline
+	send      func(operator.Meta, *event.Enriched)
 
 	names    event.Names
 	item     *event.Item    // the last one that names.Item looked up
@@ -61,11 +62,20 @@ func newCore(o Options, index *catalog.Index) *core {
 		}
 		return string(b)
 	}
-	c.pipeline = &pipeline{topology: &operator.Topology{}}
+	c.pipeline = c.empty()
 	return c
 }
 
-// apply folds one block. Its answers are collected by pipeline.answers.
+// empty is a pipeline without stages, before the first configuration.
+func (c *core) empty() *pipeline.Pipeline {
+	p, err := pipeline.New(&operator.Topology{}, pipeline.Options{Shards: 1})
+	if err != nil {
+		panic(err) // there is nothing in it that could be wrong
+	}
+	return p
+}
+
+// apply folds one block. Its answers are collected by Pipeline.Answers.
 func (c *core) apply(b *eventlog.Block) error {
 	if b.Number != c.block+1 {
 		return fmt.Errorf("apply block %d after block %d: %w", b.Number, c.block, eventlog.ErrCorrupt)
@@ -108,12 +118,10 @@ func (c *core) applyEvents(b *eventlog.Block) error {
 		if m.Effective() != m.Time {
 			c.late++
 		}
-		for _, send := range c.send {
-			send(m, &e)
-		}
+		c.send(m, &e)
 	}
 	c.events += uint64(b.Count)
-	return c.pipeline.finish(b.Count, c.source.Watermark())
+	return c.pipeline.Finish(b.Count, pipeline.Moment{Watermark: c.source.Watermark(), Processing: b.Time})
 }
 
 // enrich attaches what the catalogue knows, and creates what it does not.
@@ -146,9 +154,9 @@ func (c *core) applyCatalogue(b *eventlog.Block) error {
 		switch change.Kind {
 		case event.DeleteUser:
 			c.users.remove(change.User.ID)
-			c.pipeline.forget(operator.SubjectUser, change.User.ID)
+			c.pipeline.Forget(operator.SubjectUser, change.User.ID)
 		case event.DeleteItem:
-			c.pipeline.forget(operator.SubjectItem, change.Item.ID)
+			c.pipeline.Forget(operator.SubjectItem, change.Item.ID)
 		}
 	}
 	return nil
@@ -162,21 +170,21 @@ func (c *core) configure(config []byte) error {
 		return fmt.Errorf("configure: %w", err)
 	}
 	c.repeated = make([][]int, c.shards)
-	p, err := newPipeline(program.Topology, c.shards, c.taps())
+	p, err := pipeline.New(program.Topology, pipeline.Options{Shards: c.shards, Taps: c.taps()})
 	if err != nil {
 		return fmt.Errorf("configure: %w", err)
 	}
-	orphans, err := p.takeOver(c.pipeline)
+	orphans, err := p.TakeOver(c.pipeline)
 	if err != nil {
 		return fmt.Errorf("configure: take over state: %w", err)
 	}
 	c.orphans = append(c.orphans, orphans...)
-	for _, view := range c.pipeline.topology.Views() {
+	for _, view := range c.pipeline.Topology().Views() {
 		if !slices.Contains(program.Topology.Views(), view) {
 			c.orphanViews = append(c.orphanViews, view)
 		}
 	}
-	if c.send, err = entries[event.Enriched](p); err != nil {
+	if c.send, err = pipeline.Entry[event.Enriched](p, 0); err != nil {
 		return fmt.Errorf("configure: %w", err)
 	}
 	c.program, c.pipeline, c.config = program, p, config
@@ -185,11 +193,11 @@ func (c *core) configure(config []byte) error {
 }
 
 // taps connects the engine to the records that say which events were ignored.
-func (c *core) taps() []tap {
+func (c *core) taps() []pipeline.Tap {
 	if c.duplicates.Row == nil {
 		return nil
 	}
-	return []tap{{stage: c.duplicates.Stage, port: c.duplicates.Port, sink: func(shard int) operator.RawSink {
+	return []pipeline.Tap{{Stage: c.duplicates.Stage, Port: c.duplicates.Port, Sink: func(shard int) operator.RawSink {
 		return func(_ operator.Meta, record any) {
 			c.repeated[shard] = append(c.repeated[shard], c.duplicates.Row(record))
 		}

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"millrace/catalog"
+	"millrace/engine/checkpoint"
 	"millrace/event"
 	"millrace/eventlog"
 	"millrace/operator"
@@ -54,10 +56,8 @@ type Options struct {
 	// Duplicates names the stage and port whose records say which events of a
 	// block were ignored; Row reads the position from such a record.
 	Duplicates Duplicates
-	// CheckpointInterval is the least time between the starts of two
-	// checkpoints; 0 means DefaultCheckpointInterval, negative none at all
-	// but the one on Close.
-	CheckpointInterval time.Duration
+	// Checkpoints says when checkpoints are taken.
+	Checkpoints checkpoint.Policy
 	// PublishInterval is how long the answers of blocks may wait for those of
 	// blocks that wait behind them, so that an engine that is behind makes the
 	// answers of a key once for many blocks; 0 means DefaultPublishInterval. An
@@ -81,9 +81,6 @@ type Duplicates struct {
 	Row         func(record any) int
 }
 
-// DefaultCheckpointInterval is how often a checkpoint starts.
-const DefaultCheckpointInterval = 10 * time.Second
-
 // DefaultPublishInterval is how long answers wait at most in an engine that
 // is behind.
 const DefaultPublishInterval = 2 * time.Millisecond
@@ -104,7 +101,7 @@ type Engine struct {
 	stopped     chan struct{}
 	closing     sync.Once
 	sink        *catalogSink
-	saver       *saver
+	saver       *checkpoint.Coordinator
 	stats       stats
 
 	types     atomic.Pointer[event.Types]
@@ -140,9 +137,6 @@ func open(o Options, spawn func(func())) (*Engine, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.CheckpointInterval == 0 {
-		o.CheckpointInterval = DefaultCheckpointInterval
-	}
 	if o.PublishInterval == 0 {
 		o.PublishInterval = DefaultPublishInterval
 	}
@@ -153,10 +147,12 @@ func open(o Options, spawn func(func())) (*Engine, error) {
 		waiters: map[uint64][]chan struct{}{},
 	}
 	e.core = newCore(o, e.index)
-	e.saver = newSaver(o, spawn, e.stop)
 	if err := e.recover(); err != nil {
 		return nil, err
 	}
+	e.saver = checkpoint.New(checkpoint.Options{
+		Policy: o.Checkpoints, Backend: o.State, Now: o.Now, Logger: o.Logger, Spawn: spawn, Stop: e.stop,
+	}, e.recovered)
 	return e, nil
 }
 
@@ -167,14 +163,14 @@ func (e *Engine) recover() error {
 	if err := e.core.restore(e.options.State); err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
-	checkpoint := e.core.block
-	e.recovered = checkpoint
-	sink, err := newCatalogSink(e.options.Catalog, e.index, checkpoint, e.options.Logger)
+	from := e.core.block
+	e.recovered = from
+	sink, err := newCatalogSink(e.options.Catalog, e.index, from, e.options.Logger)
 	if err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
-	e.sink, e.saver.saved, e.saver.committed = sink, checkpoint, checkpoint
-	err = e.options.Log.Scan(checkpoint+1, func(b *eventlog.Block) error {
+	e.sink = sink
+	err = e.options.Log.Scan(from+1, func(b *eventlog.Block) error {
 		if err := e.core.apply(b); err != nil {
 			return err
 		}
@@ -184,9 +180,9 @@ func (e *Engine) recover() error {
 	})
 	if err != nil {
 		e.sink.close()
-		return fmt.Errorf("recover: replay from block %d: %w", checkpoint+1, err)
+		return fmt.Errorf("recover: replay from block %d: %w", from+1, err)
 	}
-	if err := e.answer(false); err != nil {
+	if err := e.answer(math.MaxInt); err != nil {
 		e.sink.close()
 		return fmt.Errorf("recover: %w", err)
 	}
@@ -194,7 +190,7 @@ func (e *Engine) recover() error {
 	e.noteTypes()
 	e.core.late = 0 // of what is replayed they were counted before
 	e.stats.recovered(e.core)
-	e.options.Logger.Info("recovered", "checkpoint", checkpoint, "blocks", e.core.block, "took", e.options.Now().Sub(began))
+	e.options.Logger.Info("recovered", "checkpoint", from, "blocks", e.core.block, "took", e.options.Now().Sub(began))
 	return nil
 }
 
@@ -209,7 +205,7 @@ func (e *Engine) Deliver(b *eventlog.Block) {
 // run processes blocks, and works on checkpoints in between.
 func (e *Engine) run() {
 	defer close(e.stopped)
-	tick := time.NewTicker(checkpointTick)
+	tick := time.NewTicker(checkpoint.Tick)
 	defer tick.Stop()
 	for {
 		var err error
@@ -218,6 +214,7 @@ func (e *Engine) run() {
 			err = e.process(b, len(e.blocks) > 0)
 		case <-tick.C:
 			e.checkpoint(false)
+			err = e.saver.Failed()
 		case <-e.stop:
 			e.drain()
 			return
@@ -254,7 +251,7 @@ func (e *Engine) process(b *eventlog.Block, more bool) error {
 	}
 	began := e.options.Now()
 	if b.Kind == eventlog.Config {
-		e.saver.finishEncoding(e.core, e.sink)
+		e.saver.Finish(subject{e})
 	}
 	if err := e.core.apply(b); err != nil {
 		return fmt.Errorf("block %d: %w", b.Number, err)
@@ -270,7 +267,7 @@ func (e *Engine) process(b *eventlog.Block, more bool) error {
 	if err := e.publish(); err != nil {
 		return fmt.Errorf("block %d: %w", b.Number, err)
 	}
-	if !more || !e.saver.patient() {
+	if !more || !e.saver.Patient() {
 		e.checkpoint(false)
 	}
 	return nil
@@ -312,7 +309,7 @@ func (e *Engine) Close() error {
 	e.closing.Do(func() { close(e.stop) })
 	e.sink.end()
 	<-e.stopped
-	e.saver.commits.Wait()
+	e.saver.Close()
 	e.sink.close()
 	return errors.Join(e.Err(), cmp.Or(e.sink.err(), e.CheckpointErr())) // a checkpoint waits for SQL
 }
@@ -331,5 +328,5 @@ func (e *Engine) Types() *event.Types { return e.types.Load() }
 // EachState calls fn with the encoded state of every key of every stage. Only
 // for an engine that is not running.
 func (e *Engine) EachState(fn func(stage, key string, value []byte) error) error {
-	return e.core.pipeline.state(fn)
+	return e.core.pipeline.State(fn)
 }

@@ -44,7 +44,7 @@ func (e *Engine) publish() error {
 	if len(e.unpublished.blocks) == 0 {
 		return nil
 	}
-	if err := e.answer(e.unpublished.records <= inlineRecords); err != nil {
+	if err := e.answer(e.unpublished.records); err != nil {
 		return err
 	}
 	now := e.options.Now()
@@ -56,10 +56,10 @@ func (e *Engine) publish() error {
 	return nil
 }
 
-// answer makes the answers of all keys that changed since the last call
-// visible together.
-func (e *Engine) answer(inline bool) error {
-	writes, err := e.core.pipeline.answers(inline)
+// answer makes the answers of all keys that changed since the last call, by so
+// many records, visible together.
+func (e *Engine) answer(records int) error {
+	writes, err := e.core.pipeline.Answers(records)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (e *Engine) answer(inline bool) error {
 	if err := e.options.Views.Publish(e.core.block, e.core.source.StreamTime(), writes...); err != nil {
 		return fmt.Errorf("publish views: %w", err)
 	}
-	e.core.pipeline.recycle()
+	e.core.pipeline.Recycle()
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace/engine/checkpoint"
 	"millrace/event"
 	"millrace/event/wire"
 	"millrace/eventlog"
@@ -117,7 +118,7 @@ func simulate(t *testing.T, seed uint64) *simulation {
 func (s *simulation) options(shards int) Options {
 	return Options{
 		Build: simulationProgram, Shards: shards, Log: s.log, State: s.state, Views: viewmemory.New(),
-		CheckpointInterval: time.Second, Now: func() time.Time { return s.clock },
+		Checkpoints: checkpoint.Policy{Interval: time.Second}, Now: func() time.Time { return s.clock },
 		Duplicates: Duplicates{Stage: "first", Port: "repeats", Row: func(r any) int { return r.(*repeat).row }},
 		Logger:     slog.New(slog.DiscardHandler),
 	}

@@ -56,7 +56,7 @@ func (s *stats) block(a *appliedBlock, now time.Time, c *core) {
 	s.now.StreamTime, s.now.Watermark = c.source.StreamTime(), c.source.Watermark()
 	s.now.LastLatency = latency
 	if now.Sub(s.keys) >= keysEvery {
-		s.now.Keys, s.keys = c.pipeline.keys(), now
+		s.now.Keys, s.keys = c.pipeline.Keys(), now
 	}
 	for _, p := range b.Positions {
 		s.positions[p.Source] = p.Next
@@ -73,7 +73,7 @@ func (s *stats) recovered(c *core) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.now = Stats{
-		Block: c.block, Events: c.events - c.repeats, Duplicates: c.repeats, Keys: c.pipeline.keys(),
+		Block: c.block, Events: c.events - c.repeats, Duplicates: c.repeats, Keys: c.pipeline.Keys(),
 		StreamTime: c.source.StreamTime(), Watermark: c.source.Watermark(),
 	}
 	s.positions = maps.Clone(c.positions)

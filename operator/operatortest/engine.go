@@ -29,6 +29,7 @@ type Engine[T any] struct {
 	tasks    [][]*task // by node, by shard
 	queues   []*queue  // all of them, in a fixed order
 	entry    []*queue  // those that leave the source
+	enter    []func(operator.Meta, *T)
 	views    map[string]map[string]operator.Value
 }
 
@@ -48,6 +49,10 @@ type task struct {
 type keyed struct {
 	state  any
 	timers []event.Time
+}
+
+func (k *keyed) header(n *operator.Node) *operator.Header {
+	return &operator.Header{Version: n.Version, Timers: k.timers, Stamp: event.MinTime}
 }
 
 // queue is a channel between two tasks: records and watermarks in order.
@@ -79,8 +84,10 @@ func New[T any](t *operator.Topology, shards int, bound event.Duration, seed uin
 		}
 	}
 	for i, n := range nodes {
-		if n.Inputs[0].From == operator.SourceNode {
-			e.entry = append(e.entry, e.connect(i)...)
+		for input, in := range n.Inputs {
+			if in.From == operator.SourceNode {
+				e.connectSource(i, input)
+			}
 		}
 	}
 	return e
@@ -109,26 +116,36 @@ func (e *Engine[T]) newTask(index int, n *operator.Node, shard int) *task {
 		}))
 	}
 	for i, d := range e.topology.Nodes() {
-		in := d.Inputs[0]
-		if in.From != index {
-			continue
+		for input, in := range d.Inputs {
+			if in.From == index {
+				sinks[in.Port] = append(sinks[in.Port], d.Bind(input, e.downstream(k, i, in.Chained, shard)))
+			}
 		}
-		if in.Chained {
-			next := e.tasks[i][shard]
-			k.chained = append(k.chained, next)
-			sinks[in.Port] = append(sinks[in.Port], operator.RawSink(func(m operator.Meta, record any) {
-				e.fold(next, m, record)
-			}))
-			continue
-		}
-		queues := e.connect(i)
-		k.down = append(k.down, queues)
-		sinks[in.Port] = append(sinks[in.Port], operator.RawSink(func(m operator.Meta, record any) {
-			e.route(queues, m, record)
-		}))
 	}
 	k.raw = n.NewRaw(operator.RawEnv{Sinks: sinks, Views: e.put})
 	return k
+}
+
+// connectSource connects one input of a stage to the source.
+func (e *Engine[T]) connectSource(node, input int) {
+	queues := e.connect(node)
+	e.entry = append(e.entry, queues...)
+	sink := e.topology.Nodes()[node].Bind(input, operator.RawSink(func(m operator.Meta, record any) {
+		e.route(queues, m, record)
+	}))
+	e.enter = append(e.enter, sink.(func(operator.Meta, *T)))
+}
+
+// downstream is what takes a task's records for another stage.
+func (e *Engine[T]) downstream(k *task, node int, chained bool, shard int) operator.RawSink {
+	if chained {
+		next := e.tasks[node][shard]
+		k.chained = append(k.chained, next)
+		return func(m operator.Meta, record any) { e.fold(next, m, record) }
+	}
+	queues := e.connect(node)
+	k.down = append(k.down, queues)
+	return func(m operator.Meta, record any) { e.route(queues, m, record) }
 }
 
 func (e *Engine[T]) put(w operator.ViewWrite) {
@@ -155,8 +172,8 @@ func (e *Engine[T]) route(queues []*queue, m operator.Meta, record any) {
 // Send feeds one source record, and the watermark after it.
 func (e *Engine[T]) Send(t event.Time, record *T) {
 	m := e.source.Stamp(t)
-	for at := 0; at < len(e.entry); at += e.shards {
-		e.route(e.entry[at:at+e.shards], m, record)
+	for _, enter := range e.enter {
+		enter(m, record)
 	}
 	e.Watermark(e.source.Watermark())
 }
@@ -325,7 +342,7 @@ func (e *Engine[T]) fold(k *task, m operator.Meta, record any) {
 	k.raw.Context().Begin(m)
 	k.raw.Fold(key, s.state, record)
 	k.effects(key, s, m.Watermark)
-	if _, _, _, unchanged := k.raw.Context().Effects(); unchanged && !known && len(s.timers) == 0 {
+	if k.raw.Context().Effects().Unchanged && !known && len(s.timers) == 0 {
 		delete(k.keys, key)
 	}
 	if e.random != nil && e.random.IntN(64) == 0 {
@@ -337,7 +354,8 @@ func (e *Engine[T]) fold(k *task, m operator.Meta, record any) {
 // call, or the time of the timer that was called: it panics if a timer is set
 // that is not after it, see operator.Context.SetTimer.
 func (k *task) effects(key string, s *keyed, passed event.Time) {
-	set, unset, forget, _ := k.raw.Context().Effects()
+	effects := k.raw.Context().Effects()
+	set, unset := effects.Set, effects.Unset
 	for _, at := range set {
 		if at <= passed {
 			panic(fmt.Sprintf("operatortest: stage %s, key %q: a timer is set for %v, but %v has passed: "+
@@ -351,7 +369,7 @@ func (k *task) effects(key string, s *keyed, passed event.Time) {
 	}
 	slices.Sort(s.timers)
 	s.timers = slices.Compact(s.timers)
-	if forget {
+	if effects.Forget {
 		delete(k.keys, key)
 	}
 	k.touched[key] = true
@@ -400,7 +418,7 @@ func (e *Engine[T]) State() map[string]map[string][]byte {
 		all[n.Name] = map[string][]byte{}
 		for _, k := range e.tasks[i] {
 			for key, s := range k.keys {
-				all[n.Name][key] = k.raw.Append(operator.BeginState(nil, n.Version, s.timers), s.state)
+				all[n.Name][key] = k.raw.Append(s.header(n).AppendTo(nil), s.state)
 			}
 		}
 	}
@@ -435,18 +453,18 @@ func (e *Engine[T]) Restored(shards int, seed uint64) (*Engine[T], error) {
 
 func (e *Engine[T]) load(node int, key string, value []byte) error {
 	n := e.topology.Nodes()[node]
-	version, set, state, err := operator.SplitState(value)
+	h, state, err := operator.SplitState(value)
 	if err != nil {
 		return fmt.Errorf("restore %s %q: %w", n.Name, key, err)
 	}
 	k := e.tasks[node][operator.ShardOf(n.Group(key), e.shards)]
-	s := &keyed{state: k.raw.NewState(), timers: set}
-	if err := k.raw.Load(version, state, s.state); err != nil {
+	s := &keyed{state: k.raw.NewState(), timers: h.Timers}
+	if err := k.raw.Load(h.Version, state, s.state); err != nil {
 		return fmt.Errorf("restore %s %q: %w", n.Name, key, err)
 	}
 	k.keys[key] = s
 	k.touched[key] = true
-	for _, at := range set {
+	for _, at := range h.Timers {
 		heap.Push(&k.due, timer{at, key})
 	}
 	return nil

@@ -268,7 +268,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	e.Drain()
 	for stage, key := range map[string]string{association.StageWindows: "u", association.StageAssociation: "a"} {
-		_, _, state, err := operator.SplitState(e.State()[stage][key])
+		_, state, err := operator.SplitState(e.State()[stage][key])
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -218,7 +218,7 @@ func BenchmarkFold(b *testing.B) {
 				}
 				fold(operator.Meta{Time: at, Watermark: at - 5001}, &e)
 				if i%1000 == 0 {
-					table.Advance(at - 5001)
+					table.Advance(at-5001, 1<<20)
 				}
 			}
 		})

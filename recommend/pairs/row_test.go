@@ -176,7 +176,7 @@ func TestRankingsKeptUpToDate(t *testing.T) {
 }
 
 func setTimers(c *operator.Context, timers []event.Time) []event.Time {
-	set, unset, _, _ := c.Effects()
+	set, unset := c.Effects().Set, c.Effects().Unset
 	timers = slices.DeleteFunc(slices.Clone(timers), func(at event.Time) bool { return slices.Contains(unset, at) })
 	timers = append(timers, set...)
 	slices.Sort(timers)

@@ -135,7 +135,7 @@ func FuzzLoadTrail(f *testing.F) {
 		for i := range views {
 			e.Send(views[i].Time, &views[i])
 		}
-		_, _, state, err := operator.SplitState(e.State()["trail"]["ann"])
+		_, state, err := operator.SplitState(e.State()["trail"]["ann"])
 		if err != nil {
 			f.Fatal(err)
 		}

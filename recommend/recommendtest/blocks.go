@@ -1,9 +1,11 @@
 package recommendtest
 
 import (
+	"math"
 	"runtime"
 	"testing"
 
+	"millrace/engine/pipeline"
 	"millrace/event"
 	"millrace/operator"
 )
@@ -11,12 +13,9 @@ import (
 // Blocks runs a topology block by block, as the embedded engine does, without
 // a log, a store or goroutines.
 type Blocks struct {
-	nodes     []*operator.Node
-	tables    [][]operator.Table  // by node, by shard
-	exchanges []operator.Exchange // by node; nil if chained
-	enter     []func(operator.Meta, *event.Enriched)
-	source    operator.BoundedOutOfOrderness
-	shards    int
+	pipeline *pipeline.Pipeline
+	enter    func(operator.Meta, *event.Enriched)
+	source   operator.BoundedOutOfOrderness
 
 	// Answers is how many view writes there have been, and Views what they
 	// come to, by view and key, unless it is nil.
@@ -27,36 +26,16 @@ type Blocks struct {
 // NewBlocks lays the topology out over so many shards. The bound of
 // out-of-orderness is 5 seconds.
 func NewBlocks(t *operator.Topology, shards int) *Blocks {
-	b := &Blocks{nodes: t.Nodes(), shards: shards}
+	b := &Blocks{}
 	b.source.Bound = 5 * event.Second
-	b.tables = make([][]operator.Table, len(b.nodes))
-	b.exchanges = make([]operator.Exchange, len(b.nodes))
-	for i := len(b.nodes) - 1; i >= 0; i-- {
-		n := b.nodes[i]
-		if in := n.Inputs[0]; in.From == operator.SourceNode {
-			b.exchanges[i] = n.NewExchange(1, shards)
-			b.enter = append(b.enter, b.exchanges[i].Sender(0).(func(operator.Meta, *event.Enriched)))
-		} else if !in.Chained {
-			b.exchanges[i] = n.NewExchange(shards, shards)
-		}
-		for shard := range shards {
-			b.tables[i] = append(b.tables[i], n.NewTable(b.shard(i, shard)))
-		}
+	var err error
+	if b.pipeline, err = pipeline.New(t, pipeline.Options{Shards: shards}); err == nil {
+		b.enter, err = pipeline.Entry[event.Enriched](b.pipeline, 0)
+	}
+	if err != nil {
+		panic(err) // the topology of the test is wrong
 	}
 	return b
-}
-
-// shard is what a shard's copy of a stage is connected to.
-func (b *Blocks) shard(node, shard int) operator.Shard {
-	sinks := map[string][]any{}
-	for j, down := range b.nodes {
-		if in := down.Inputs[0]; in.From == node && in.Chained {
-			sinks[in.Port] = append(sinks[in.Port], b.tables[j][shard].Sink())
-		} else if in.From == node {
-			sinks[in.Port] = append(sinks[in.Port], b.exchanges[j].Sender(shard))
-		}
-	}
-	return operator.Shard{Sinks: sinks, Views: b.put}
 }
 
 func (b *Blocks) put(w operator.ViewWrite) {
@@ -76,17 +55,15 @@ func (b *Blocks) put(w operator.ViewWrite) {
 // State is the encoded state of every key, by stage and key.
 func (b *Blocks) State() map[string]map[string][]byte {
 	all := map[string]map[string][]byte{}
-	for i, n := range b.nodes {
-		all[n.Name] = map[string][]byte{}
-		for _, t := range b.tables[i] {
-			err := t.Each(func(key string, value []byte) error {
-				all[n.Name][key] = value
-				return nil
-			})
-			if err != nil {
-				panic(err) // the function above has no errors
-			}
+	err := b.pipeline.State(func(stage, key string, value []byte) error {
+		if all[stage] == nil {
+			all[stage] = map[string][]byte{}
 		}
+		all[stage][key] = value
+		return nil
+	})
+	if err != nil {
+		panic(err) // the function above has no errors
 	}
 	return all
 }
@@ -94,32 +71,22 @@ func (b *Blocks) State() map[string]map[string][]byte {
 // Run folds a block and lets every key that it changed answer.
 func (b *Blocks) Run(block []event.Enriched) {
 	for i := range block {
-		m := b.source.Stamp(block[i].Time)
-		for _, enter := range b.enter {
-			enter(m, &block[i])
+		b.enter(b.source.Stamp(block[i].Time), &block[i])
+	}
+	err := b.pipeline.Finish(0, pipeline.Moment{Watermark: b.source.Watermark(), Processing: b.source.StreamTime()})
+	if err != nil {
+		panic(err)
+	}
+	writes, err := b.pipeline.Answers(0)
+	if err != nil {
+		panic(err)
+	}
+	for _, shard := range writes {
+		for _, w := range shard {
+			b.put(w)
 		}
 	}
-	levels := 0
-	for level := 0; level <= levels; level++ {
-		for shard := range b.shards {
-			for i, n := range b.nodes {
-				levels = max(levels, n.Level)
-				if n.Level == level && b.exchanges[i] != nil {
-					b.exchanges[i].Deliver(shard, b.tables[i][shard])
-				}
-			}
-			for i, n := range b.nodes {
-				if n.Level == level {
-					b.tables[i][shard].Advance(b.source.Watermark())
-				}
-			}
-		}
-	}
-	for _, tables := range b.tables {
-		for _, t := range tables {
-			t.Answers()
-		}
-	}
+	b.pipeline.Recycle()
 }
 
 // Measure runs events in blocks of so many, and reports nanoseconds of
@@ -179,7 +146,7 @@ func MeasureFold(b *testing.B, t *operator.Topology, first event.Enriched, next 
 		watermark := e.Time - bound - 1
 		fold(operator.Meta{Time: e.Time, Watermark: watermark}, &e)
 		if i%1000 == 0 {
-			table.Advance(watermark)
+			table.Advance(watermark, math.MaxInt)
 			table.Answers()
 		}
 	}

@@ -1,0 +1,333 @@
+// Package pipeline is a topology laid out over shards, in memory: the tables
+// of every stage and the exchanges between them. Engines drive it block by
+// block: records are sent in, then Finish moves them through the levels of the
+// topology. It reads no clock and starts no goroutine that outlives a call.
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+
+	"millrace/event"
+	"millrace/operator"
+)
+
+// ErrOperator is the error of an operator that panicked. The message names
+// the stage, the key and the panic.
+var ErrOperator = errors.New("an operator failed")
+
+const (
+	// inlineRecords is the size of a block, in records, up to which the shards
+	// are run one after the other on the calling goroutine: waking another one
+	// would take longer than the work.
+	inlineRecords = 128
+	// sliceRecords and sliceTimers are how many records a stage folds, and how
+	// many timers it fires, before what it has emitted moves on. They bound the
+	// records between two stages.
+	sliceRecords = 1 << 15
+	sliceTimers  = 1 << 13
+)
+
+// Pipeline is a topology laid out over shards. Its methods are called from one
+// goroutine, but for what Entry returned.
+type Pipeline struct {
+	topology  *operator.Topology
+	shards    int
+	tables    [][]operator.Table  // by node, by shard
+	exchanges []operator.Exchange // by node; nil if chained
+	senders   [][]int             // by node, by input: its first sender
+	levels    [][]int             // node indexes by level, in the order of the flow
+	writes    [][]operator.ViewWrite
+	running   []int // by shard: the node that is being run, for reports
+	errs      []error
+	more      []bool
+}
+
+// Options are how a topology is laid out.
+type Options struct {
+	// Shards is over how many shards stages are spread that do not say.
+	Shards int
+	// Partitions is how many partitions the source has; 0 means 1.
+	Partitions int
+	// Taps are told what ports emit.
+	Taps []Tap
+}
+
+// Tap receives what a port emits, on the goroutine of the shard.
+type Tap struct {
+	Stage, Port string
+	Sink        func(shard int) operator.RawSink
+}
+
+// New lays out a topology. Errors wrap operator.ErrTopology.
+func New(t *operator.Topology, o Options) (*Pipeline, error) {
+	if err := t.Err(); err != nil {
+		return nil, err
+	}
+	if o.Shards < 1 || o.Shards > operator.KeyGroups {
+		return nil, fmt.Errorf("%w: %d shards: want 1 to %d", operator.ErrTopology, o.Shards, operator.KeyGroups)
+	}
+	nodes := t.Nodes()
+	p := &Pipeline{
+		topology: t, shards: o.Shards,
+		tables:    make([][]operator.Table, len(nodes)),
+		exchanges: make([]operator.Exchange, len(nodes)),
+		senders:   make([][]int, len(nodes)),
+	}
+	for _, n := range nodes {
+		p.shards = max(p.shards, n.Parallelism)
+	}
+	p.writes, p.running = make([][]operator.ViewWrite, p.shards), make([]int, p.shards)
+	p.errs, p.more = make([]error, p.shards), make([]bool, p.shards)
+	l := layout{p, o, max(1, o.Partitions)}
+	for i := len(nodes) - 1; i >= 0; i-- { // downstream first: sinks need it
+		l.exchange(i)
+		l.tables(i)
+	}
+	for i, n := range nodes {
+		for len(p.levels) <= n.Level {
+			p.levels = append(p.levels, nil)
+		}
+		p.levels[n.Level] = append(p.levels[n.Level], i)
+	}
+	return p, nil
+}
+
+// layout builds a pipeline.
+type layout struct {
+	*Pipeline
+	options    Options
+	partitions int
+}
+
+// parallelism is over how many shards a stage is spread.
+func (l *layout) parallelism(node int) int {
+	switch {
+	case node == operator.SourceNode:
+		return l.partitions
+	case l.topology.Nodes()[node].Parallelism > 0:
+		return l.topology.Nodes()[node].Parallelism
+	}
+	return l.options.Shards
+}
+
+// exchange makes the exchange in front of a stage.
+func (l *layout) exchange(i int) {
+	n := l.topology.Nodes()[i]
+	from := 0
+	for _, in := range n.Inputs {
+		if in.Chained {
+			return
+		}
+		l.senders[i] = append(l.senders[i], from)
+		from += l.parallelism(in.From)
+	}
+	l.exchanges[i] = n.NewExchange(from, l.parallelism(i))
+}
+
+// tables makes the tables of a stage.
+func (l *layout) tables(i int) {
+	n := l.topology.Nodes()[i]
+	for shard := range l.parallelism(i) {
+		sinks := map[string][]any{}
+		for _, t := range l.options.Taps {
+			if t.Stage == n.Name {
+				sinks[t.Port] = append(sinks[t.Port], t.Sink(shard))
+			}
+		}
+		for j, d := range l.topology.Nodes() {
+			for input, in := range d.Inputs {
+				if in.From == i {
+					sinks[in.Port] = append(sinks[in.Port], l.sink(j, input, shard))
+				}
+			}
+		}
+		l.Pipeline.tables[i] = append(l.Pipeline.tables[i], n.NewTable(operator.Shard{Sinks: sinks, Views: func(w operator.ViewWrite) {
+			l.writes[shard] = append(l.writes[shard], w)
+		}}))
+	}
+}
+
+// sink is what takes the records of one input of a stage from one sender.
+func (p *Pipeline) sink(node, input, sender int) any {
+	n := p.topology.Nodes()[node]
+	if n.Inputs[input].Chained {
+		return n.Bind(input, p.tables[node][sender].Sink())
+	}
+	return n.Bind(input, p.exchanges[node].Sender(p.senders[node][input]+sender))
+}
+
+// Entry is the function through which records of type T of one partition of
+// the source enter. Those of two partitions may be used at the same time.
+func Entry[T any](p *Pipeline, partition int) (func(operator.Meta, *T), error) {
+	var list []func(operator.Meta, *T)
+	for i, n := range p.topology.Nodes() {
+		for input, in := range n.Inputs {
+			if in.From != operator.SourceNode {
+				continue
+			}
+			send, ok := p.sink(i, input, partition).(func(operator.Meta, *T))
+			if !ok {
+				return nil, fmt.Errorf("%w: stage %s does not read a source of %T", operator.ErrTopology, n.Name, *new(T))
+			}
+			list = append(list, send)
+		}
+	}
+	if len(list) == 1 {
+		return list[0], nil
+	}
+	return func(m operator.Meta, v *T) {
+		for _, send := range list {
+			send(m, v)
+		}
+	}, nil
+}
+
+// Shards is the largest number of shards of a stage.
+func (p *Pipeline) Shards() int { return p.shards }
+
+// Topology is what is laid out.
+func (p *Pipeline) Topology() *operator.Topology { return p.topology }
+
+// Moment is how far time has come with a block.
+type Moment struct {
+	// Watermark is the source's after the block's records.
+	Watermark event.Time
+	// Processing is the processing time of the block.
+	Processing event.Time
+}
+
+// Finish folds what has been sent in, level by level, and fires the timers
+// that have come due: those in processing time before the records, those in
+// event time after them.
+func (p *Pipeline) Finish(records int, now Moment) error {
+	for level := range p.levels {
+		if err := p.drain(level, &now, records <= inlineRecords); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drain moves a level on until nothing waits before it and, if now is not nil,
+// no timer of it is due. What it emits in slices moves on through the levels
+// below, whose time stands still meanwhile.
+func (p *Pipeline) drain(level int, now *Moment, inline bool) error {
+	if level == len(p.levels) {
+		return nil
+	}
+	for {
+		err := p.each(inline, func(shard int) { p.more[shard] = p.slice(shard, level, now) })
+		if err != nil {
+			return err
+		}
+		more := false
+		for _, m := range p.more {
+			more = more || m
+		}
+		if !more {
+			return nil
+		}
+		if err := p.drain(level+1, nil, false); err != nil {
+			return err
+		}
+	}
+}
+
+// slice is a bounded part of a level's work on one shard. It reports whether
+// some is left.
+func (p *Pipeline) slice(shard, level int, now *Moment) (more bool) {
+	nodes := p.levels[level]
+	if now != nil {
+		for _, i := range nodes {
+			if t := p.run(shard, i); t != nil && t.AdvanceProcessing(now.Processing, sliceTimers) {
+				return true
+			}
+		}
+	}
+	for _, i := range nodes {
+		x := p.exchanges[i]
+		if t := p.run(shard, i); t != nil && x != nil && x.Deliver(shard, t, sliceRecords) {
+			return true
+		}
+	}
+	if now == nil {
+		return false
+	}
+	for _, i := range nodes {
+		if t := p.run(shard, i); t != nil && t.Advance(now.Watermark, sliceTimers) {
+			return true
+		}
+	}
+	return false
+}
+
+// run is a stage's table of a shard, nil if it has none, and notes that it is
+// the one that is run.
+func (p *Pipeline) run(shard, node int) operator.Table {
+	if shard >= len(p.tables[node]) {
+		return nil
+	}
+	p.running[shard] = node
+	return p.tables[node][shard]
+}
+
+// Answers collects the view writes of every key that changed, by shard. They
+// are valid until Recycle. records is how many records have been folded since
+// the last call.
+func (p *Pipeline) Answers(records int) ([][]operator.ViewWrite, error) {
+	err := p.each(records <= inlineRecords, func(shard int) {
+		for i := range p.tables {
+			if t := p.run(shard, i); t != nil {
+				t.Answers()
+			}
+		}
+	})
+	return p.writes, err
+}
+
+// Recycle drops the view writes once they are published.
+func (p *Pipeline) Recycle() {
+	for i, w := range p.writes {
+		clear(w)
+		p.writes[i] = w[:0]
+	}
+}
+
+// each runs fn for every shard, in parallel unless inline, and turns a panic
+// of an operator into an error that says where.
+func (p *Pipeline) each(inline bool, fn func(shard int)) error {
+	guarded := func(shard int) {
+		defer func() {
+			if r := recover(); r != nil {
+				i := p.running[shard]
+				p.errs[shard] = fmt.Errorf("%w: stage %s, key %q: %v\n%s", ErrOperator,
+					p.topology.Nodes()[i].Name, p.tables[i][shard].Current(), r, debug.Stack())
+			}
+		}()
+		fn(shard)
+	}
+	Parallel(p.shards, inline, guarded)
+	err := errors.Join(p.errs...)
+	clear(p.errs)
+	return err
+}
+
+// Parallel calls fn with 0 to n-1, at the same time unless inline, and returns
+// when all calls have.
+func Parallel(n int, inline bool, fn func(i int)) {
+	if inline || n == 1 {
+		for i := range n {
+			fn(i)
+		}
+		return
+	}
+	var wait sync.WaitGroup
+	for i := 1; i < n; i++ {
+		wait.Go(func() { fn(i) })
+	}
+	fn(0)
+	wait.Wait()
+}

@@ -1,0 +1,135 @@
+package pipeline
+
+import (
+	"slices"
+
+	"millrace/operator"
+	"millrace/state"
+)
+
+// encodeKeys is how many keys are encoded between two questions whether to stop.
+const encodeKeys = 8
+
+// Forget drops a deleted user or item from every stage that is keyed by it.
+func (p *Pipeline) Forget(subject operator.Subject, key string) {
+	for i, n := range p.topology.Nodes() {
+		if n.Subject == subject {
+			p.owner(i, key).Forget(key)
+		}
+	}
+}
+
+// owner is the table of a stage that owns a key.
+func (p *Pipeline) owner(node int, key string) operator.Table {
+	tables := p.tables[node]
+	return tables[operator.ShardOf(p.topology.Nodes()[node].Group(key), len(tables))]
+}
+
+// Load restores one key of one stage. Keys of stages that the topology does
+// not have any more are dropped.
+func (p *Pipeline) Load(stage string, key, value []byte) error {
+	for i, n := range p.topology.Nodes() {
+		if n.Name == stage {
+			return p.owner(i, string(key)).Load(key, value)
+		}
+	}
+	return nil
+}
+
+// State calls fn for every key of every stage, in order.
+func (p *Pipeline) State(fn func(stage, key string, value []byte) error) error {
+	for i, n := range p.topology.Nodes() {
+		for _, t := range p.tables[i] {
+			if err := t.Each(func(key string, value []byte) error { return fn(n.Name, key, value) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// TakeOver moves all state from the pipeline before. It returns the keys of
+// stages that there are no longer, as deletions.
+func (p *Pipeline) TakeOver(old *Pipeline) ([]state.Table, error) {
+	var orphans []state.Table
+	for i, n := range old.topology.Nodes() {
+		at := slices.IndexFunc(p.topology.Nodes(), func(m *operator.Node) bool { return m.Name == n.Name })
+		orphan := state.Table{Stage: n.Name}
+		for _, t := range old.tables[i] {
+			err := t.HandOver(func(key string, value []byte) error {
+				if at < 0 {
+					orphan.Writes = append(orphan.Writes, operator.StateWrite{Key: []byte(key)})
+					return nil
+				}
+				return p.owner(at, key).TakeOver([]byte(key), value)
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
+		if len(orphan.Writes) > 0 {
+			orphans = append(orphans, orphan)
+		}
+	}
+	return orphans, nil
+}
+
+// Keys is how many keys each stage holds.
+func (p *Pipeline) Keys() map[string]int {
+	all := map[string]int{}
+	for i, n := range p.topology.Nodes() {
+		for _, t := range p.tables[i] {
+			all[n.Name] += t.Len()
+		}
+	}
+	return all
+}
+
+// BeginCheckpoint starts a checkpoint in every table.
+func (p *Pipeline) BeginCheckpoint() {
+	for _, tables := range p.tables {
+		for _, t := range tables {
+			t.BeginCheckpoint()
+		}
+	}
+}
+
+// Encode encodes what the checkpoint still lacks until stop says so, and
+// reports whether all is done.
+func (p *Pipeline) Encode(stop func() bool) bool {
+	for _, tables := range p.tables {
+		for _, t := range tables {
+			for t.Encode(encodeKeys) > 0 {
+				if stop() {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// EncodeAll encodes all that the checkpoint lacks, on all shards.
+func (p *Pipeline) EncodeAll() {
+	Parallel(p.shards, false, func(shard int) {
+		for _, tables := range p.tables {
+			if shard < len(tables) {
+				for tables[shard].Encode(1<<20) > 0 {
+				}
+			}
+		}
+	})
+}
+
+// TakeWrites hands over what the checkpoint has encoded.
+func (p *Pipeline) TakeWrites() []state.Table {
+	var all []state.Table
+	for i, n := range p.topology.Nodes() {
+		for _, table := range p.tables[i] {
+			if w := table.TakeWrites(); len(w) > 0 {
+				all = append(all, state.Table{Stage: n.Name, Writes: w})
+			}
+		}
+	}
+	return all
+}

@@ -1,0 +1,240 @@
+package operator
+
+import (
+	"slices"
+
+	"millrace/event"
+)
+
+// bucketShift makes a bucket of a calendar 1,024 ms wide.
+const bucketShift = 10
+
+// entry says that a slot's earliest timer is due at a time. Entries that were
+// overtaken are not taken out: what is due is what the slot says.
+type entry struct {
+	at   event.Time
+	slot uint32
+}
+
+// calendar is a queue of timers, the earliest first (a calendar queue after
+// Brown, CACM 31(10), 1988, without its resizing). Timers of the future lie in
+// buckets without any order; only the earliest bucket is a heap. The timers of
+// a window's end, which all keys share, are then appended to a list and taken
+// from it, whatever their number.
+type calendar struct {
+	buckets map[int64][]entry
+	order   []int64 // of the buckets: a heap, the earliest first
+	last    int64   // the bucket that was pushed to last
+	lastOf  []entry // what it holds
+	lastIn  bool    // whether last and lastOf mean anything
+
+	current []entry // a heap: the bucket that was opened last, and earlier ones
+	opened  int64   // its number
+	begun   bool
+	spare   [][]entry
+}
+
+// sparedBuckets bounds the empty buckets that are kept, and sparedEntries
+// their size.
+const (
+	sparedBuckets = 4
+	sparedEntries = 1 << 16
+)
+
+func (q *calendar) push(e entry) {
+	b := int64(e.at) >> bucketShift
+	if q.begun && b <= q.opened {
+		q.pushCurrent(e)
+		return
+	}
+	if q.lastIn && b == q.last {
+		q.lastOf = append(q.lastOf, e)
+		return
+	}
+	q.flush()
+	list, ok := q.buckets[b]
+	if !ok {
+		if q.buckets == nil {
+			q.buckets = map[int64][]entry{}
+		}
+		if n := len(q.spare); n > 0 {
+			list, q.spare = q.spare[n-1], q.spare[:n-1]
+		}
+		q.pushOrder(b)
+	}
+	q.last, q.lastOf, q.lastIn = b, append(list, e), true
+	q.buckets[b] = nil // until flush; there is a bucket
+}
+
+// flush puts the bucket that was pushed to last back among the others.
+func (q *calendar) flush() {
+	if q.lastIn {
+		q.buckets[q.last] = q.lastOf
+		q.lastOf, q.lastIn = nil, false
+	}
+}
+
+// due reports whether there is an entry up to a time.
+func (q *calendar) due(until event.Time) bool {
+	for len(q.current) == 0 {
+		if len(q.order) == 0 || q.order[0] > int64(until)>>bucketShift {
+			return false
+		}
+		q.open()
+	}
+	return q.current[0].at <= until
+}
+
+// open makes the earliest bucket the current one.
+func (q *calendar) open() {
+	q.flush()
+	b := q.popOrder()
+	if c := q.current; cap(c) > 0 && cap(c) <= sparedEntries && len(q.spare) < sparedBuckets {
+		q.spare = append(q.spare, c[:0])
+	}
+	q.current, q.opened, q.begun = q.buckets[b], b, true
+	delete(q.buckets, b)
+	for i := len(q.current)/2 - 1; i >= 0; i-- {
+		q.siftDown(i)
+	}
+}
+
+// pop takes out the earliest entry; there must be one, see due.
+func (q *calendar) pop() entry {
+	top, last := q.current[0], len(q.current)-1
+	q.current[0] = q.current[last]
+	q.current = q.current[:last]
+	if last > 0 {
+		q.siftDown(0)
+	}
+	return top
+}
+
+func (q *calendar) pushCurrent(e entry) {
+	q.current = append(q.current, e)
+	h := q.current
+	for i := len(h) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if h[i].at >= h[parent].at {
+			return
+		}
+		h[i], h[parent] = h[parent], h[i]
+		i = parent
+	}
+}
+
+func (q *calendar) siftDown(i int) {
+	h := q.current
+	for {
+		child := 2*i + 1
+		if child >= len(h) {
+			return
+		}
+		if child+1 < len(h) && h[child+1].at < h[child].at {
+			child++
+		}
+		if h[child].at >= h[i].at {
+			return
+		}
+		h[i], h[child] = h[child], h[i]
+		i = child
+	}
+}
+
+func (q *calendar) pushOrder(b int64) {
+	q.order = append(q.order, b)
+	h := q.order
+	for i := len(h) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if h[i] >= h[parent] {
+			return
+		}
+		h[i], h[parent] = h[parent], h[i]
+		i = parent
+	}
+}
+
+func (q *calendar) popOrder() int64 {
+	h := q.order
+	top, last := h[0], len(h)-1
+	h[0] = h[last]
+	h = h[:last]
+	q.order = h
+	for i := 0; ; {
+		child := 2*i + 1
+		if child >= last {
+			return top
+		}
+		if child+1 < last && h[child+1] < h[child] {
+			child++
+		}
+		if h[child] >= h[i] {
+			return top
+		}
+		h[i], h[child] = h[child], h[i]
+		i = child
+	}
+}
+
+// timerLists keeps the timers of slots that have more than one: the slot
+// itself has the earliest, a list the others in ascending order. List 0 is
+// never used.
+type timerLists struct {
+	lists [][]event.Time
+	free  []uint32
+}
+
+func (t *timerLists) of(list uint32) []event.Time {
+	if list == 0 {
+		return nil
+	}
+	return t.lists[list]
+}
+
+// insert adds a timer to a list, a new one for 0, and says which it is in.
+func (t *timerLists) insert(list uint32, at event.Time) uint32 {
+	if list == 0 {
+		list = t.take()
+	}
+	times := t.lists[list]
+	if n, found := slices.BinarySearch(times, at); !found {
+		t.lists[list] = slices.Insert(times, n, at)
+	}
+	return list
+}
+
+func (t *timerLists) take() uint32 {
+	if n := len(t.free); n > 0 {
+		list := t.free[n-1]
+		t.free = t.free[:n-1]
+		return list
+	}
+	if len(t.lists) == 0 {
+		t.lists = append(t.lists, nil)
+	}
+	t.lists = append(t.lists, nil)
+	return uint32(len(t.lists) - 1)
+}
+
+// remove takes a timer out of a list, and says which list is left, 0 if none.
+func (t *timerLists) remove(list uint32, at event.Time) (uint32, bool) {
+	times := t.of(list)
+	n, found := slices.BinarySearch(times, at)
+	if !found {
+		return list, false
+	}
+	if len(times) == 1 {
+		return t.clear(list), true
+	}
+	t.lists[list] = slices.Delete(times, n, n+1)
+	return list, true
+}
+
+// clear takes back a list, if it is one.
+func (t *timerLists) clear(list uint32) uint32 {
+	if list != 0 {
+		t.lists[list] = t.lists[list][:0]
+		t.free = append(t.free, list)
+	}
+	return 0
+}

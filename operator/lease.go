@@ -1,0 +1,207 @@
+package operator
+
+import (
+	"slices"
+
+	"millrace/event"
+)
+
+// TTL bounds how long a stage keeps a key that is not used: its state and
+// timers are dropped, and its answers deleted, as by Context.Forget. It is
+// exact: a key whose time is over is never seen again.
+type TTL struct {
+	// After is how long a key is kept.
+	After event.Duration
+	// OnRead has every call prolong the key, not only one that changes it.
+	OnRead bool
+	// EventTime measures from the time of the record to the watermark, instead
+	// of in processing time.
+	EventTime bool
+}
+
+// lease is until when a key is kept.
+type lease struct {
+	stamp  event.Time // when it was used last, MinTime if there is no key
+	queued event.Time // the time of its valid calendar entry
+}
+
+// leases are those of a table's slots, if the stage has a TTL.
+type leases struct {
+	ttl  *TTL
+	of   []lease // by slot
+	ends calendar
+}
+
+// use notes that a key was used. It reports whether that is a change.
+func (l *leases) use(i uint32, at, now event.Time, unchanged bool) bool {
+	if unchanged && !l.ttl.OnRead {
+		return false
+	}
+	if !l.ttl.EventTime {
+		at = now
+	}
+	return l.start(i, at)
+}
+
+// start prolongs a lease to what it is when the key is used at a time.
+func (l *leases) start(i uint32, at event.Time) bool {
+	for int(i) >= len(l.of) {
+		l.of = append(l.of, lease{event.MinTime, event.MaxTime})
+	}
+	e := &l.of[i]
+	if at <= e.stamp {
+		return false
+	}
+	e.stamp = at
+	if end := at + l.ttl.After; end < e.queued {
+		e.queued = end
+		l.ends.push(entry{at: end, slot: i})
+	}
+	return true
+}
+
+// end lets go of a lease.
+func (l *leases) end(i uint32) {
+	if int(i) < len(l.of) {
+		l.of[i] = lease{event.MinTime, event.MaxTime}
+	}
+}
+
+// ended reports whether the key's time is over in event time.
+func (l *leases) ended(i uint32, watermark event.Time) bool {
+	if l.ttl == nil || !l.ttl.EventTime || int(i) >= len(l.of) {
+		return false
+	}
+	stamp := l.of[i].stamp
+	return stamp != event.MinTime && stamp+l.ttl.After <= watermark
+}
+
+func (l *leases) stamp(i uint32) event.Time {
+	if int(i) >= len(l.of) {
+		return event.MinTime
+	}
+	return l.of[i].stamp
+}
+
+// next is a key whose time is over, false if there is none.
+func (l *leases) next(now event.Time) (uint32, bool) {
+	for l.ends.due(now) {
+		e := l.ends.pop()
+		k := &l.of[e.slot]
+		if k.queued != e.at {
+			continue
+		}
+		k.queued = event.MaxTime
+		end := k.stamp + l.ttl.After
+		if end <= now {
+			return e.slot, true
+		}
+		k.queued = end
+		l.ends.push(entry{at: end, slot: e.slot})
+	}
+	return 0, false
+}
+
+// expireUntil drops the keys whose time is over, at most so many.
+func (t *table[K, S, I]) expireUntil(now event.Time, most int) (more bool) {
+	for {
+		i, ok := t.leases.next(now)
+		if !ok {
+			return false
+		}
+		t.expire(i, t.slots.at(i))
+		if most--; most < 0 {
+			return true
+		}
+	}
+}
+
+func (t *table[K, S, I]) expire(i uint32, s *slot[K, S]) {
+	if !s.is(slotGone) {
+		t.discard(i, s)
+	}
+}
+
+// clockTimers are a table's timers in processing time. Few stages have them,
+// so they take no room in slots.
+type clockTimers struct {
+	lists map[uint32][]event.Time // by slot, ascending
+	queue calendar
+}
+
+func (c *clockTimers) of(i uint32) []event.Time { return c.lists[i] }
+
+func (c *clockTimers) add(i uint32, at event.Time) bool {
+	if c.lists == nil {
+		c.lists = map[uint32][]event.Time{}
+	}
+	n, found := slices.BinarySearch(c.lists[i], at)
+	if found {
+		return false
+	}
+	c.lists[i] = slices.Insert(c.lists[i], n, at)
+	c.queue.push(entry{at: at, slot: i})
+	return true
+}
+
+func (c *clockTimers) remove(i uint32, at event.Time) bool {
+	list := c.lists[i]
+	n, found := slices.BinarySearch(list, at)
+	if !found {
+		return false
+	}
+	if list = slices.Delete(list, n, n+1); len(list) == 0 {
+		delete(c.lists, i)
+	} else {
+		c.lists[i] = list
+	}
+	return true
+}
+
+func (c *clockTimers) clear(i uint32) {
+	if len(c.lists) > 0 {
+		delete(c.lists, i)
+	}
+}
+
+func (t *table[K, S, I]) setClockTimers(i uint32) {
+	c := &t.context
+	for _, at := range c.clockUnset {
+		if t.clock.remove(i, at) {
+			c.unchanged = false
+		}
+	}
+	for _, at := range c.clockSet {
+		if t.clock.add(i, at) {
+			c.unchanged = false
+		}
+	}
+}
+
+// AdvanceProcessing fires processing-time timers in the order of their times,
+// then lets go of keys whose TTL has passed.
+func (t *table[K, S, I]) AdvanceProcessing(now event.Time, most int) bool {
+	t.now = max(t.now, now)
+	t.context.now = t.now
+	for t.clock.queue.due(t.now) {
+		if most--; most < 0 {
+			return true
+		}
+		e := t.clock.queue.pop()
+		if !t.clock.remove(e.slot, e.at) {
+			continue // it was deleted
+		}
+		s := t.slots.at(e.slot)
+		t.save(e.slot, s)
+		t.current = s
+		t.context.Begin(Meta{Time: e.at, Watermark: t.watermark})
+		t.clocked.ProcessingTimer(&t.context, s.key, &s.state, e.at)
+		t.context.unchanged = false
+		t.after(e.slot, s, max(e.at, t.watermark+1))
+		t.settle(e.slot, s)
+	}
+	if ttl := t.leases.ttl; ttl != nil && !ttl.EventTime {
+		return t.expireUntil(t.now, most)
+	}
+	return false
+}
