@@ -100,3 +100,23 @@ func (d typed[K, S, I]) bind(i int, sink any) any {
 // a RawSink, what takes the records of the port, or of the source, that the
 // stage's input i comes from.
 func (n *Node) Bind(i int, sink any) any { return n.def.bind(i, sink) }
+
+// Refuse has the topology report an error, for builders of stages.
+func (s Stream[T]) Refuse(err error) {
+	if s.t.err == nil {
+		s.t.err = err
+	}
+}
+
+// Process is a stream of what fn makes of each record and of what travels with
+// it.
+func Process[T, O any](in Stream[T], fn func(m Meta, in *T, emit func(*O))) Stream[O] {
+	return step(in, func(sink func(Meta, *O)) func(Meta, *T) {
+		var meta Meta
+		emit := func(v *O) { sink(meta, v) }
+		return func(m Meta, v *T) {
+			meta = m
+			fn(m, v, emit)
+		}
+	})
+}

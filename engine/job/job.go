@@ -1,0 +1,250 @@
+// Package job runs a topology on a source of partitions that can be read again
+// from any position, such as the topics of a broker: without an event log of
+// our own. Positions are part of the checkpoints, so what is computed counts
+// every record exactly once.
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"millrace/engine/checkpoint"
+	"millrace/engine/pipeline"
+	"millrace/event"
+	"millrace/operator"
+	"millrace/state"
+	"millrace/view"
+)
+
+// DefaultBlockRecords is how many records of each partition a block has at
+// most.
+const DefaultBlockRecords = 4096
+
+// idle is how long a job waits when no partition has anything to read.
+const idle = time.Millisecond
+
+// Options are the parts that a job is wired to.
+type Options[T any] struct {
+	Topology *operator.Topology
+	Source   Source[T]
+	// OutOfOrderness is how late records may be in event time before they
+	// count as late.
+	OutOfOrderness event.Duration
+	// Shards is over how many shards stages are spread; 0 means the cores.
+	Shards int
+	// State keeps checkpoints; nil keeps none.
+	State state.Backend
+	// Checkpoints says when they are taken.
+	Checkpoints checkpoint.Policy
+	// Views keeps the answers.
+	Views view.Store
+	// BlockRecords is how many records of each partition a block has at most;
+	// 0 means DefaultBlockRecords.
+	BlockRecords int
+	// Now is the wall clock: processing time, and the measure of intervals.
+	Now func() time.Time
+	// Logger takes what an operator of the service should know.
+	Logger *slog.Logger
+}
+
+// Job is a topology at work. Its methods but History are called from one
+// goroutine.
+type Job[T any] struct {
+	options    Options[T]
+	pipeline   *pipeline.Pipeline
+	partitions []*partition[T]
+	saver      *checkpoint.Coordinator // nil without state
+	stop       chan struct{}
+	block      uint64
+	records    uint64 // read since the beginning
+	ended      bool   // every partition has, and time with it
+}
+
+// partition is what is known of one partition of the source.
+type partition[T any] struct {
+	reader    Reader[T]
+	send      func(operator.Meta, *T)
+	emit      func(event.Time, *T)
+	watermark operator.BoundedOutOfOrderness
+	others    event.Time // the watermark of the others when the block began
+	position  uint64
+	ended     bool
+	read      int // in the block
+	err       error
+	_         [64]byte // partitions are read at the same time
+}
+
+// New makes a job that goes on where the newest checkpoint of its state
+// stands.
+func New[T any](o Options[T]) (*Job[T], error) {
+	if o.Shards == 0 {
+		o.Shards = min(runtime.GOMAXPROCS(0), operator.KeyGroups)
+	}
+	if o.BlockRecords == 0 {
+		o.BlockRecords = DefaultBlockRecords
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	j := &Job[T]{options: o, stop: make(chan struct{})}
+	var err error
+	if j.pipeline, err = pipeline.New(o.Topology, pipeline.Options{Shards: o.Shards, Partitions: o.Source.Partitions()}); err != nil {
+		return nil, err
+	}
+	for i := range o.Source.Partitions() {
+		p := &partition[T]{watermark: operator.BoundedOutOfOrderness{Bound: o.OutOfOrderness}}
+		if p.send, err = pipeline.Entry[T](j.pipeline, i); err != nil {
+			return nil, err
+		}
+		p.emit = func(t event.Time, record *T) {
+			m := p.watermark.Stamp(t)
+			m.Watermark = min(m.Watermark, p.others)
+			p.send(m, record)
+		}
+		j.partitions = append(j.partitions, p)
+	}
+	if err := j.recover(); err != nil {
+		return nil, fmt.Errorf("recover the job: %w", err)
+	}
+	for i, p := range j.partitions {
+		if p.reader, err = o.Source.Open(i, p.position); err != nil {
+			return nil, fmt.Errorf("open partition %d: %w", i, err)
+		}
+	}
+	return j, nil
+}
+
+// Run processes the source until all of its partitions have ended, or ctx has.
+// A last checkpoint is taken then.
+func (j *Job[T]) Run(ctx context.Context) error {
+	for !j.ended && ctx.Err() == nil {
+		n, err := j.Block()
+		if err != nil {
+			return err
+		}
+		if j.saver != nil {
+			j.saver.Step(subject[T]{j}, false)
+			if err := j.saver.Failed(); err != nil {
+				return err
+			}
+		}
+		if n == 0 && !j.ended {
+			select {
+			case <-ctx.Done():
+			case <-time.After(idle):
+			}
+		}
+	}
+	return nil
+}
+
+// Close takes a last checkpoint and lets go of the source.
+func (j *Job[T]) Close() error {
+	var errs []error
+	close(j.stop)
+	if j.saver != nil {
+		j.saver.Step(subject[T]{j}, true)
+		j.saver.Close()
+		errs = append(errs, j.saver.Err())
+	}
+	for _, p := range j.partitions {
+		errs = append(errs, p.reader.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Block reads and processes one block, and returns how many records it had.
+func (j *Job[T]) Block() (int, error) {
+	for _, p := range j.partitions {
+		p.others = j.watermark(p)
+	}
+	pipeline.Parallel(len(j.partitions), j.options.Shards == 1, func(i int) { j.partitions[i].next(j.options.BlockRecords) })
+	n, ended := 0, true
+	for i, p := range j.partitions {
+		if p.err != nil {
+			return n, fmt.Errorf("read partition %d after %d records: %w", i, p.position, p.err)
+		}
+		n += p.read
+		ended = ended && p.ended
+	}
+	if n == 0 && !ended {
+		return 0, nil
+	}
+	j.block++
+	j.records += uint64(n)
+	return n, j.finish(n, ended)
+}
+
+// finish folds a block's records and publishes what changed.
+func (j *Job[T]) finish(records int, ended bool) error {
+	now := pipeline.Moment{Watermark: j.watermark(nil), Processing: event.FromGo(j.options.Now())}
+	if err := j.pipeline.Finish(records, now); err != nil {
+		return fmt.Errorf("block %d: %w", j.block, err)
+	}
+	j.ended = ended
+	return j.publish(records)
+}
+
+func (j *Job[T]) publish(records int) error {
+	writes, err := j.pipeline.Answers(records)
+	if err != nil {
+		return fmt.Errorf("block %d: %w", j.block, err)
+	}
+	if err := j.options.Views.Publish(j.block, j.streamTime(), writes...); err != nil {
+		return fmt.Errorf("publish views: %w", err)
+	}
+	j.pipeline.Recycle()
+	return nil
+}
+
+// next reads the partition's part of a block.
+func (p *partition[T]) next(most int) {
+	p.read = 0
+	if p.ended {
+		return
+	}
+	p.read, p.err = p.reader.Read(most, p.emit)
+	p.position += uint64(p.read)
+	if errors.Is(p.err, io.EOF) {
+		p.ended, p.err = true, nil
+	}
+}
+
+// watermark is the least of all partitions but one, which may be nil. A
+// partition that has ended holds nothing up.
+func (j *Job[T]) watermark(but *partition[T]) event.Time {
+	least := event.MaxTime
+	for _, p := range j.partitions {
+		if p != but && !p.ended {
+			least = min(least, p.watermark.Watermark())
+		}
+	}
+	return least
+}
+
+func (j *Job[T]) streamTime() event.Time {
+	latest := event.MinTime
+	for _, p := range j.partitions {
+		latest = max(latest, p.watermark.StreamTime())
+	}
+	return latest
+}
+
+// Records is how many records the job has read since its beginning.
+func (j *Job[T]) Records() uint64 { return j.records }
+
+// History is that of the checkpoints; nil without state.
+func (j *Job[T]) History() []checkpoint.Record {
+	if j.saver == nil {
+		return nil
+	}
+	return j.saver.History()
+}

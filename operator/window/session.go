@@ -1,0 +1,227 @@
+package window
+
+import (
+	"slices"
+
+	"millrace/event"
+	"millrace/event/wire"
+	"millrace/operator"
+)
+
+// run is a session: inputs of a key without a gap between them.
+type run[A any] struct {
+	first, last event.Time
+	n           int // inputs since the last firing, if a trigger counts them
+	sum         A
+}
+
+// runs are the open sessions of a key, in the order of time.
+type runs[A any] struct{ list []run[A] }
+
+// addSession adds a stage of session windows.
+func addSession[K operator.Key, I, A, O any](in operator.Stream[I], spec Spec[K, I, A, O]) operator.Handle {
+	return operator.Add(in, operator.Stage[K, runs[A], I]{
+		Name: spec.Name, Subject: spec.Subject, Version: spec.Version, Parallelism: spec.Parallelism, Key: spec.Key,
+		New: func(p *operator.Ports) operator.Operator[K, runs[A], I] {
+			return &sessions[K, I, A, O]{
+				spec: spec, results: operator.Out[O](p, PortResults), late: operator.Out[I](p, PortLate),
+			}
+		},
+	})
+}
+
+// sessions is the operator of session windows.
+type sessions[K operator.Key, I, A, O any] struct {
+	spec    Spec[K, I, A, O]
+	results *operator.Output[O]
+	late    *operator.Output[I]
+	at      event.Time // of the firing under way
+	emit    func(O)
+}
+
+// Fold adds an input to the session that it belongs to, or joins the two that
+// it lies between: a distance of exactly the gap does not part them.
+func (o *sessions[K, I, A, O]) Fold(c *operator.Context, key K, s *runs[A], in *I) {
+	t, passed := c.Time, c.Watermark
+	if o.spec.ProcessingTime {
+		t, passed = c.ProcessingTime(), event.MinTime
+	}
+	gap := o.spec.Windows.gap
+	i := len(s.list) // the first session that the input is not before
+	for i > 0 && s.list[i-1].first-gap > t {
+		i--
+	}
+	if i == 0 || s.list[i-1].last+gap < t {
+		if t+gap-1+o.spec.Lateness <= passed {
+			o.late.Emit(c.Time, *in)
+			c.Unchanged()
+			return
+		}
+		s.list = slices.Insert(s.list, i, run[A]{first: t, last: t})
+		i++
+	}
+	r := &s.list[i-1]
+	r.first, r.last = min(r.first, t), max(r.last, t)
+	if i > 1 && s.list[i-2].last+gap >= r.first {
+		before := &s.list[i-2]
+		before.last = max(before.last, r.last)
+		before.n += r.n
+		o.spec.Merge(&before.sum, &r.sum)
+		s.list = slices.Delete(s.list, i-1, i)
+		r = &s.list[i-2]
+	}
+	o.spec.Add(&r.sum, in)
+	o.await(c, key, r)
+}
+
+// await sets the timers of a session that has got an input.
+func (o *sessions[K, I, A, O]) await(c *operator.Context, key K, r *run[A]) {
+	end := r.last + o.spec.Windows.gap
+	if g := &o.spec.Trigger; g.Count > 0 {
+		if r.n++; r.n >= g.Count {
+			r.n = 0
+			o.fire(key, r, Early)
+		}
+	}
+	switch {
+	case o.spec.ProcessingTime:
+		c.SetProcessingTimer(end)
+	case end-1 > c.Watermark:
+		c.SetTimer(end - 1)
+	default:
+		o.fire(key, r, Late)
+		c.SetTimer(end - 1 + o.spec.Lateness)
+	}
+	o.tick(c)
+}
+
+// tick sets the timers of early firings.
+func (o *sessions[K, I, A, O]) tick(c *operator.Context) {
+	g := &o.spec.Trigger
+	if g.Every > 0 && !o.spec.ProcessingTime {
+		c.SetTimer(event.WindowStart(max(c.Time, c.Watermark), g.Every) + g.Every)
+	}
+	if every := o.everyProcessing(); every > 0 {
+		c.SetProcessingTimer(event.WindowStart(c.ProcessingTime(), every) + every)
+	}
+}
+
+func (o *sessions[K, I, A, O]) everyProcessing() event.Duration {
+	if o.spec.ProcessingTime {
+		return max(o.spec.Trigger.Every, o.spec.Trigger.EveryProcessing)
+	}
+	return o.spec.Trigger.EveryProcessing
+}
+
+func (o *sessions[K, I, A, O]) fire(key K, r *run[A], firing Firing) {
+	if o.emit == nil {
+		o.emit = func(v O) { o.results.Emit(o.at, v) }
+	}
+	end := r.last + o.spec.Windows.gap
+	o.at = end - 1
+	o.spec.Result(Window[K]{key, r.first, end, firing}, &r.sum, o.emit)
+	if firing == Early && o.spec.Trigger.Purge {
+		r.sum = *new(A)
+	}
+}
+
+// Timer fires the sessions that are over, and lets go of those that nothing
+// can be late for.
+func (o *sessions[K, I, A, O]) Timer(c *operator.Context, key K, s *runs[A], at event.Time) {
+	every := o.spec.Trigger.Every
+	early := every > 0 && at%every == 0
+	if o.sweep(key, s, at, early) && early {
+		c.SetTimer(at + every)
+	}
+	if len(s.list) == 0 {
+		c.Forget()
+		return
+	}
+	end := s.list[0].last + o.spec.Windows.gap - 1
+	if end <= at {
+		end += o.spec.Lateness
+	}
+	c.SetTimer(end)
+	if len(s.list) > 1 {
+		c.SetTimer(max(at+1, s.list[1].last+o.spec.Windows.gap-1))
+	}
+}
+
+// sweep fires and drops sessions when time has come to at, fires the others if
+// it is time for that, and reports whether any is open.
+func (o *sessions[K, I, A, O]) sweep(key K, s *runs[A], at event.Time, early bool) (open bool) {
+	kept := s.list[:0]
+	for i := range s.list {
+		r := &s.list[i]
+		end := r.last + o.spec.Windows.gap - 1
+		if end == at {
+			o.fire(key, r, OnTime)
+		}
+		if end > at {
+			open = true
+			if early && r.first <= at {
+				o.fire(key, r, Early)
+			}
+		}
+		if end+o.spec.Lateness > at {
+			kept = append(kept, *r)
+		}
+	}
+	clear(s.list[len(kept):])
+	s.list = kept
+	return open
+}
+
+// ProcessingTimer does so for processing time.
+func (o *sessions[K, I, A, O]) ProcessingTimer(c *operator.Context, key K, s *runs[A], at event.Time) {
+	every := o.everyProcessing()
+	early := every > 0 && at%every == 0
+	if !o.spec.ProcessingTime {
+		open := false
+		for i := range s.list {
+			if r := &s.list[i]; r.last+o.spec.Windows.gap-1 > c.Watermark {
+				open = true
+				o.fire(key, r, Early)
+			}
+		}
+		if open {
+			c.SetProcessingTimer(at + every)
+		}
+		return
+	}
+	if o.sweep(key, s, at-1, early) && early {
+		c.SetProcessingTimer(at + every)
+	}
+	if len(s.list) == 0 {
+		c.Forget()
+		return
+	}
+	c.SetProcessingTimer(s.list[0].last + o.spec.Windows.gap)
+}
+
+// Append writes the sessions in the order of time.
+func (o *sessions[K, I, A, O]) Append(dst []byte, s *runs[A]) []byte {
+	dst = wire.AppendUvarint(dst, uint64(len(s.list)))
+	for i := range s.list {
+		r := &s.list[i]
+		dst = wire.AppendVarint(dst, int64(r.first))
+		dst = wire.AppendUvarint(dst, uint64(r.last-r.first))
+		dst = wire.AppendUvarint(dst, uint64(r.n))
+		dst = o.spec.Accumulator.Append(dst, &r.sum)
+	}
+	return dst
+}
+
+// Load reads what Append wrote.
+func (o *sessions[K, I, A, O]) Load(_ uint8, src []byte, s *runs[A]) error {
+	r := wire.NewReader(src)
+	for range r.Count() {
+		var v run[A]
+		v.first = event.Time(r.Varint())
+		v.last = v.first + event.Time(r.Uvarint())
+		v.n = int(r.Uvarint())
+		o.spec.Accumulator.Load(r, &v.sum)
+		s.list = append(s.list, v)
+	}
+	return r.Err()
+}

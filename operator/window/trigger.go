@@ -1,0 +1,93 @@
+package window
+
+import (
+	"millrace/event"
+	"millrace/operator"
+)
+
+// everyProcessing is the interval of Trigger.Every for windows in processing
+// time.
+func (o *timed[K, I, A, O]) everyProcessing() event.Duration {
+	if o.spec.ProcessingTime {
+		return o.spec.Trigger.Every
+	}
+	return 0
+}
+
+// trigger does what the trigger asks for when an input has been added.
+func (o *timed[K, I, A, O]) trigger(c *operator.Context, key K, s *panes[A], p *pane[A], t event.Time) {
+	g := &o.spec.Trigger
+	if g.Count > 0 {
+		if p.n++; p.n >= g.Count {
+			p.n = 0
+			start := p.start
+			o.fire(key, s, start, Early)
+			o.purge(s, start)
+		}
+	}
+	if g.Every > 0 && !o.spec.ProcessingTime {
+		c.SetTimer(event.WindowStart(max(t, c.Watermark), g.Every) + g.Every)
+	}
+	if every := max(g.EveryProcessing, o.everyProcessing()); every > 0 {
+		c.SetProcessingTimer(event.WindowStart(c.ProcessingTime(), every) + every)
+	}
+}
+
+// early fires the windows that have begun and are not over, at a moment of
+// event time.
+func (o *timed[K, I, A, O]) early(c *operator.Context, key K, s *panes[A], at event.Time) {
+	if open := o.open(key, s, at, max(at, c.Watermark)); open {
+		c.SetTimer(at + o.spec.Trigger.Every)
+	}
+}
+
+// earlyProcessing does so at a moment of processing time.
+func (o *timed[K, I, A, O]) earlyProcessing(c *operator.Context, key K, s *panes[A], at event.Time) {
+	passed := c.Watermark
+	if o.spec.ProcessingTime {
+		passed = at - 1
+	}
+	if open := o.open(key, s, event.MaxTime, passed); open {
+		c.SetProcessingTimer(at + max(o.spec.Trigger.EveryProcessing, o.everyProcessing()))
+	}
+}
+
+// open fires every window that begins by a moment and ends after passed, and
+// reports whether there are any.
+func (o *timed[K, I, A, O]) open(key K, s *panes[A], by, passed event.Time) (any bool) {
+	w := &o.spec.Windows
+	done := event.MinTime
+	for i := 0; i < len(s.list); i++ {
+		p := s.list[i]
+		for start := max(p.from, w.after(passed)); start <= w.last(p.start); start += w.slide {
+			any = true
+			if start <= done || start > by {
+				continue
+			}
+			done = start
+			o.fire(key, s, start, Early)
+			if o.purge(s, start) {
+				i--
+				break
+			}
+		}
+	}
+	return any
+}
+
+// purge empties a window that has emitted, if the trigger says so.
+func (o *timed[K, I, A, O]) purge(s *panes[A], start event.Time) bool {
+	if !o.spec.Trigger.Purge {
+		return false
+	}
+	for i := range s.list {
+		if s.list[i].start == start {
+			kept := s.list[i]
+			copy(s.list[1:i+1], s.list[:i])
+			s.list[0] = kept
+			s.drop(1, &o.free)
+			return true
+		}
+	}
+	return false
+}
