@@ -20,6 +20,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"millrace/cmd/millrace/job"
 )
 
 func main() {
@@ -74,7 +76,7 @@ func newCommand() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	profileCPU(root)
 	root.PersistentFlags().String("log-level", "info", "debug, info, warn or error; logs go to standard error")
-	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify(), newVersion())
+	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify(), job.New(), newVersion())
 	return root
 }
 

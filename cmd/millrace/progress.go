@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -14,6 +12,7 @@ import (
 
 	"millrace/event"
 	"millrace/source"
+	"millrace/internal/process"
 	"millrace/source/file"
 )
 
@@ -91,25 +90,12 @@ func (p *progress) finish() {
 // measure fills in what the run took.
 func (r *replayResult) measure(elapsed time.Duration) {
 	r.ElapsedS = elapsed.Seconds()
-	cpu, rss := usage()
+	cpu, rss := process.Usage()
 	if r.Events > 0 {
 		r.EventsPerS = float64(r.Events) / r.ElapsedS
 		r.CPUSPerM = cpu.Seconds() / float64(r.Events) * 1e6
 	}
 	r.RSSPeakMB = rss
-}
-
-// usage is the CPU time of this process so far and its peak memory in MB.
-func usage() (cpu time.Duration, rssPeakMB float64) {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0, 0
-	}
-	peak := float64(u.Maxrss) / 1024 // kilobytes on Linux
-	if runtime.GOOS == "darwin" {
-		peak /= 1024 // bytes on macOS
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), peak
 }
 
 // shownOthers is how many of the columns that are not read are named.

@@ -13,6 +13,9 @@ import (
 // metaVersion is the version of the format that meta writes.
 const metaVersion = 1
 
+// ErrOtherJob is the error of a checkpoint that another job has left.
+var ErrOtherJob = errors.New("the checkpoint is not of this job")
+
 // subject is the job as checkpoints are taken of it.
 type subject[T any] struct{ *Job[T] }
 
@@ -37,6 +40,7 @@ func (s subject[T]) Prepare(*state.Checkpoint) error { return nil }
 // meta is what a checkpoint holds besides keyed state.
 func (j *Job[T]) meta() []byte {
 	b := []byte{metaVersion}
+	b = wire.AppendString(b, j.options.Name)
 	b = wire.AppendUvarint(b, j.records)
 	b = wire.AppendBool(b, j.ended)
 	b = wire.AppendUvarint(b, uint64(len(j.partitions)))
@@ -74,6 +78,9 @@ func (j *Job[T]) restore(latest *state.Checkpoint) error {
 	r := wire.NewReader(latest.Meta)
 	if version := r.Byte(); version != metaVersion {
 		return fmt.Errorf("checkpoint of block %d has format %d: this release reads %d", latest.Block, version, metaVersion)
+	}
+	if name := r.String(); name != j.options.Name && r.Err() == nil {
+		return fmt.Errorf("%w: block %d is of %q, not of %q", ErrOtherJob, latest.Block, name, j.options.Name)
 	}
 	j.block, j.records, j.ended = latest.Block, r.Uvarint(), r.Bool()
 	if n := r.Count(); n != len(j.partitions) && r.Err() == nil {

@@ -30,6 +30,8 @@ const idle = time.Millisecond
 
 // Options are the parts that a job is wired to.
 type Options[T any] struct {
+	// Name says what the job is: a checkpoint of another one is refused.
+	Name     string
 	Topology *operator.Topology
 	Source   Source[T]
 	// OutOfOrderness is how late records may be in event time before they
@@ -240,6 +242,9 @@ func (j *Job[T]) streamTime() event.Time {
 
 // Records is how many records the job has read since its beginning.
 func (j *Job[T]) Records() uint64 { return j.records }
+
+// Shards is over how many shards stages are spread that do not say.
+func (j *Job[T]) Shards() int { return j.options.Shards }
 
 // History is that of the checkpoints; nil without state.
 func (j *Job[T]) History() []checkpoint.Record {
