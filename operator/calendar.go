@@ -99,6 +99,18 @@ func (q *calendar) open() {
 	}
 }
 
+// popSame takes out entries of the earliest time, as many as fit into out;
+// there must be one, see due.
+func (q *calendar) popSame(out []entry) int {
+	out[0] = q.pop()
+	n := 1
+	for n < len(out) && len(q.current) > 0 && q.current[0].at == out[0].at {
+		out[n] = q.pop()
+		n++
+	}
+	return n
+}
+
 // pop takes out the earliest entry; there must be one, see due.
 func (q *calendar) pop() entry {
 	top, last := q.current[0], len(q.current)-1

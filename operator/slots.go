@@ -1,17 +1,21 @@
 package operator
 
-import "millrace/event"
+import (
+	"unsafe"
+
+	"millrace/event"
+)
 
 // slot is one key's place in a table. It holds no pointers of its own, so that
 // the collector passes over the slots of states that hold none either.
 type slot[K Key, S any] struct {
 	key    K
-	state  S
 	due    event.Time // its earliest timer, MaxTime if it has none
 	queued event.Time // the time of its valid calendar entry, MaxTime if none
 	more   uint32     // where its other timers are, see timerLists; 0 if nowhere
 	dirty  uint32     // the checkpoint epoch in which it changed, 0 if saved
 	flags  slotFlags
+	state  S
 }
 
 type slotFlags uint8
@@ -76,7 +80,13 @@ func (t *slots[K, S]) prefetch(hash uint64) uint32 {
 	if cell == 0 {
 		return 0
 	}
-	return t.at(uint32(cell) - 1).dirty
+	s := t.at(uint32(cell) - 1)
+	return s.dirty + uint32(s.end())
+}
+
+// end reads the last byte of a slot.
+func (s *slot[K, S]) end() byte {
+	return *(*byte)(unsafe.Add(unsafe.Pointer(s), unsafe.Sizeof(*s)-1))
 }
 
 // take hands out a slot that is in no index yet.

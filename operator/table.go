@@ -62,6 +62,7 @@ type table[K Key, S, I any] struct {
 	scratch []byte
 	times   []event.Time // scratch
 	hashes  [prefetched]uint64
+	due     [prefetched]entry
 	warm    uint32 // what prefetching read, so that it is not left out
 }
 
@@ -285,18 +286,25 @@ func (t *table[K, S, I]) queue(i uint32, s *slot[K, S]) {
 // are due at the same time have no order.
 func (t *table[K, S, I]) Advance(watermark event.Time, most int) bool {
 	for t.timers.due(watermark) {
-		if most--; most < 0 {
+		if most <= 0 {
 			return true
 		}
-		e := t.timers.pop()
-		s := t.slots.at(e.slot)
-		if s.queued != e.at {
-			continue // overtaken by an earlier entry of the same slot
+		n := t.timers.popSame(t.due[:min(most, prefetched)])
+		most -= n
+		for _, e := range t.due[:n] {
+			s := t.slots.at(e.slot)
+			t.warm += s.dirty + uint32(s.end())
 		}
-		s.queued = event.MaxTime
-		t.fire(e.slot, s, e.at) // only this one: timers fire in time order over all keys
-		if !s.is(slotFree) {
-			t.queue(e.slot, s)
+		for _, e := range t.due[:n] {
+			s := t.slots.at(e.slot)
+			if s.queued != e.at {
+				continue // overtaken by an earlier entry of the same slot
+			}
+			s.queued = event.MaxTime
+			t.fire(e.slot, s, e.at) // only this one: timers fire in time order over all keys
+			if !s.is(slotFree) {
+				t.queue(e.slot, s)
+			}
 		}
 	}
 	t.watermark = max(t.watermark, watermark)

@@ -89,7 +89,7 @@ func (o *combined[K, I, A, O]) Timer(c *operator.Context, key K, s *panes[A], at
 	next := o.close(s, at)
 	if next != event.MaxTime {
 		c.SetTimer(next)
-	} else if len(s.list) == 0 {
+	} else if !s.any {
 		c.Forget()
 	}
 }

@@ -2,6 +2,7 @@ package window
 
 import (
 	"slices"
+	"unsafe"
 
 	"millrace/event"
 	"millrace/event/wire"
@@ -18,32 +19,47 @@ type pane[A any] struct {
 	sum   A
 }
 
-// panes are those of a key, in the order of start and from.
-type panes[A any] struct{ list []pane[A] }
+// panes are those of a key, in the order of start and from. A single one, as
+// tumbling windows mostly have, lies in one, which is in the key's slot.
+type panes[A any] struct {
+	one  pane[A]
+	list []pane[A] // if there are several, or were
+	any  bool      // whether there are any
+}
 
-// at is a pane, a new one if there is none.
+// all are the panes.
+func (s *panes[A]) all() []pane[A] {
+	switch {
+	case !s.any:
+		return nil
+	case s.list != nil:
+		return s.list
+	}
+	return unsafe.Slice(&s.one, 1)
+}
+
+// at is a pane, a new one if there is none. It is valid until the next call.
 func (s *panes[A]) at(start, from event.Time, free *spare[A]) *pane[A] {
-	i := len(s.list)
-	for i > 0 && (s.list[i-1].start > start || s.list[i-1].start == start && s.list[i-1].from > from) {
+	list := s.all()
+	i := len(list)
+	for i > 0 && (list[i-1].start > start || list[i-1].start == start && list[i-1].from > from) {
 		i--
 	}
-	if i > 0 && s.list[i-1].start == start && s.list[i-1].from == from {
-		return &s.list[i-1]
+	if i > 0 && list[i-1].start == start && list[i-1].from == from {
+		return &list[i-1]
 	}
-	if s.list == nil {
-		s.list = free.take()
-	}
-	n := len(s.list)
-	if n < cap(s.list) { // what lies there is a zero with memory
-		s.list = s.list[:n+1]
-		kept := s.list[n].sum
-		copy(s.list[i+1:], s.list[i:n])
-		s.list[i].sum = kept
-	} else {
+	p := &s.one
+	if s.any {
+		if s.list == nil {
+			s.list = append(free.takeList(), s.one)
+			s.one = pane[A]{}
+		}
 		s.list = slices.Insert(s.list, i, pane[A]{})
+		p = &s.list[i]
 	}
-	p := &s.list[i]
+	s.any = true
 	p.start, p.from, p.n = start, from, 0
+	free.take(&p.sum)
 	return p
 }
 
@@ -52,47 +68,52 @@ func (s *panes[A]) drop(n int, free *spare[A]) {
 	if n == 0 {
 		return
 	}
+	list := s.all()
 	for i := range n {
-		free.reset(&s.list[i].sum)
+		free.give(&list[i].sum)
 	}
-	if n == len(s.list) {
-		free.give(s.list)
+	switch {
+	case n < len(list):
+		s.list = slices.Delete(s.list, 0, n)
+		return
+	case s.list != nil:
+		clear(s.list)
+		free.giveList(s.list)
 		s.list = nil
-		return
 	}
-	if free.keeps { // what has memory goes behind the end
-		for i := range n {
-			kept := s.list[i]
-			copy(s.list[i:], s.list[i+1:])
-			s.list[len(s.list)-1] = kept
-		}
-		s.list = s.list[:len(s.list)-n]
-		return
-	}
-	s.list = slices.Delete(s.list, 0, n)
+	s.any = false
 }
 
 // spare keeps the memory of panes that are not needed any more. It is an
 // operator's, for all keys of a shard.
 type spare[A any] struct {
-	zero  func(*A) // makes an accumulator zero, nil if there is no better way
-	keeps bool     // it keeps its memory
+	zero  func(*A) // makes an accumulator zero that keeps its memory, or nil
+	sums  []A
 	lists [][]pane[A]
 	size  int // of a new list
 }
 
-// spareLists bounds the lists that are kept.
-const spareLists = 1 << 12
+// spared bounds the accumulators and the lists that are kept.
+const spared = 1 << 14
 
-func (f *spare[A]) reset(a *A) {
-	if f.keeps {
+// take fills in an accumulator, which is zero, with one that has memory.
+func (f *spare[A]) take(a *A) {
+	if n := len(f.sums); n > 0 {
+		*a = f.sums[n-1]
+		f.sums = f.sums[:n-1]
+	}
+}
+
+// give takes an accumulator back, and makes it zero.
+func (f *spare[A]) give(a *A) {
+	if f.zero != nil && len(f.sums) < spared {
 		f.zero(a)
-		return
+		f.sums = append(f.sums, *a)
 	}
 	*a = *new(A)
 }
 
-func (f *spare[A]) take() []pane[A] {
+func (f *spare[A]) takeList() []pane[A] {
 	if n := len(f.lists); n > 0 {
 		list := f.lists[n-1]
 		f.lists = f.lists[:n-1]
@@ -101,17 +122,18 @@ func (f *spare[A]) take() []pane[A] {
 	return make([]pane[A], 0, f.size)
 }
 
-func (f *spare[A]) give(list []pane[A]) {
-	if len(f.lists) < spareLists && cap(list) <= 4*f.size {
+func (f *spare[A]) giveList(list []pane[A]) {
+	if len(f.lists) < spared && cap(list) <= 4*f.size {
 		f.lists = append(f.lists, list[:0])
 	}
 }
 
 // append and load are the stored form of panes.
 func (s *panes[A]) append(dst []byte, c *codec.Codec[A]) []byte {
-	dst = wire.AppendUvarint(dst, uint64(len(s.list)))
-	for i := range s.list {
-		p := &s.list[i]
+	list := s.all()
+	dst = wire.AppendUvarint(dst, uint64(len(list)))
+	for i := range list {
+		p := &list[i]
 		dst = wire.AppendVarint(dst, int64(p.start))
 		dst = wire.AppendVarint(dst, int64(p.start-p.from))
 		dst = wire.AppendUvarint(dst, uint64(p.n))
@@ -122,13 +144,19 @@ func (s *panes[A]) append(dst []byte, c *codec.Codec[A]) []byte {
 
 func (s *panes[A]) load(src []byte, c *codec.Codec[A]) error {
 	r := wire.NewReader(src)
-	for range r.Count() {
+	n := r.Count()
+	for range n {
 		var p pane[A]
 		p.start = event.Time(r.Varint())
 		p.from = p.start - event.Time(r.Varint())
 		p.n = int(r.Uvarint())
 		c.Load(r, &p.sum)
-		s.list = append(s.list, p)
+		s.any = true
+		if n == 1 {
+			s.one = p
+		} else {
+			s.list = append(s.list, p)
+		}
 	}
 	return r.Err()
 }

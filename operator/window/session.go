@@ -16,7 +16,10 @@ type run[A any] struct {
 }
 
 // runs are the open sessions of a key, in the order of time.
-type runs[A any] struct{ list []run[A] }
+type runs[A any] struct {
+	list []run[A]
+	next event.Time // the timer for the first session to end, not after its end; 0 if there is none
+}
 
 // addSession adds a stage of session windows.
 func addSession[K operator.Key, I, A, O any](in operator.Stream[I], spec Spec[K, I, A, O]) operator.Handle {
@@ -71,11 +74,14 @@ func (o *sessions[K, I, A, O]) Fold(c *operator.Context, key K, s *runs[A], in *
 		r = &s.list[i-2]
 	}
 	o.spec.Add(&r.sum, in)
-	o.await(c, key, r)
+	o.await(c, key, s, r)
 }
 
 // await sets the timers of a session that has got an input.
-func (o *sessions[K, I, A, O]) await(c *operator.Context, key K, r *run[A]) {
+//
+// The timer for the end of a session does not follow it: it is put right when
+// it comes up. A session that is prolonged by every input costs no timers.
+func (o *sessions[K, I, A, O]) await(c *operator.Context, key K, s *runs[A], r *run[A]) {
 	end := r.last + o.spec.Windows.gap
 	if g := &o.spec.Trigger; g.Count > 0 {
 		if r.n++; r.n >= g.Count {
@@ -85,14 +91,27 @@ func (o *sessions[K, I, A, O]) await(c *operator.Context, key K, r *run[A]) {
 	}
 	switch {
 	case o.spec.ProcessingTime:
-		c.SetProcessingTimer(end)
+		o.wait(c, s, end)
 	case end-1 > c.Watermark:
-		c.SetTimer(end - 1)
+		o.wait(c, s, end-1)
 	default:
 		o.fire(key, r, Late)
-		c.SetTimer(end - 1 + o.spec.Lateness)
+		o.wait(c, s, end-1+o.spec.Lateness)
 	}
 	o.tick(c)
+}
+
+// wait sets the timer, unless there is one that comes up before.
+func (o *sessions[K, I, A, O]) wait(c *operator.Context, s *runs[A], at event.Time) {
+	if s.next != 0 && s.next <= at {
+		return
+	}
+	s.next = at
+	if o.spec.ProcessingTime {
+		c.SetProcessingTimer(at)
+	} else {
+		c.SetTimer(at)
+	}
 }
 
 // tick sets the timers of early firings.
@@ -133,18 +152,31 @@ func (o *sessions[K, I, A, O]) Timer(c *operator.Context, key K, s *runs[A], at 
 	if o.sweep(key, s, at, early) && early {
 		c.SetTimer(at + every)
 	}
+	if at >= s.next {
+		s.next = 0
+	}
+	o.rearm(c, s, at)
+}
+
+// rearm sets the timer for what happens next: the end of a session, or the
+// moment when one that is over is let go.
+func (o *sessions[K, I, A, O]) rearm(c *operator.Context, s *runs[A], at event.Time) {
 	if len(s.list) == 0 {
 		c.Forget()
 		return
 	}
-	end := s.list[0].last + o.spec.Windows.gap - 1
-	if end <= at {
-		end += o.spec.Lateness
+	next := event.MaxTime
+	for i := range s.list {
+		end := s.list[i].last + o.spec.Windows.gap - 1
+		if end <= at {
+			end += o.spec.Lateness
+		}
+		next = min(next, end)
 	}
-	c.SetTimer(end)
-	if len(s.list) > 1 {
-		c.SetTimer(max(at+1, s.list[1].last+o.spec.Windows.gap-1))
+	if o.spec.ProcessingTime {
+		next++
 	}
+	o.wait(c, s, next)
 }
 
 // sweep fires and drops sessions when time has come to at, fires the others if
@@ -192,15 +224,15 @@ func (o *sessions[K, I, A, O]) ProcessingTimer(c *operator.Context, key K, s *ru
 	if o.sweep(key, s, at-1, early) && early {
 		c.SetProcessingTimer(at + every)
 	}
-	if len(s.list) == 0 {
-		c.Forget()
-		return
+	if at >= s.next {
+		s.next = 0
 	}
-	c.SetProcessingTimer(s.list[0].last + o.spec.Windows.gap)
+	o.rearm(c, s, at-1)
 }
 
 // Append writes the sessions in the order of time.
 func (o *sessions[K, I, A, O]) Append(dst []byte, s *runs[A]) []byte {
+	dst = wire.AppendVarint(dst, int64(s.next))
 	dst = wire.AppendUvarint(dst, uint64(len(s.list)))
 	for i := range s.list {
 		r := &s.list[i]
@@ -215,6 +247,7 @@ func (o *sessions[K, I, A, O]) Append(dst []byte, s *runs[A]) []byte {
 // Load reads what Append wrote.
 func (o *sessions[K, I, A, O]) Load(_ uint8, src []byte, s *runs[A]) error {
 	r := wire.NewReader(src)
+	s.next = event.Time(r.Varint())
 	for range r.Count() {
 		var v run[A]
 		v.first = event.Time(r.Varint())

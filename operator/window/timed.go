@@ -32,7 +32,7 @@ func newWindows[K operator.Key, I, A, O any](p *operator.Ports, spec Spec[K, I, 
 	}
 	return windows[K, I, A, O]{
 		spec: spec, results: operator.Out[O](p, PortResults),
-		free: spare[A]{zero: spec.Reset, keeps: spec.Reset != nil, size: min(size, 64)},
+		free: spare[A]{zero: spec.Reset, size: min(size, 64)},
 	}
 }
 
@@ -63,9 +63,10 @@ func (o *windows[K, I, A, O]) place(t, passed event.Time) (pane, from event.Time
 func (o *windows[K, I, A, O]) fire(key K, s *panes[A], start event.Time, firing Firing) {
 	w := &o.spec.Windows
 	end := start + w.size
+	list := s.all()
 	first, n := 0, 0
-	for i := range s.list {
-		if p := &s.list[i]; p.start >= start && p.start < end && p.from <= start {
+	for i := range list {
+		if p := &list[i]; p.start >= start && p.start < end && p.from <= start {
 			if n == 0 {
 				first = i
 			}
@@ -79,16 +80,20 @@ func (o *windows[K, I, A, O]) fire(key K, s *panes[A], start event.Time, firing 
 	o.at = end - 1
 	result := Window[K]{key, start, end, firing}
 	if n == 1 {
-		o.spec.Result(result, &s.list[first].sum, o.emit)
+		o.spec.Result(result, &list[first].sum, o.emit)
 		return
 	}
-	for i := first; i < len(s.list) && s.list[i].start < end; i++ {
-		if p := &s.list[i]; p.from <= start {
+	for i := first; i < len(list) && list[i].start < end; i++ {
+		if p := &list[i]; p.from <= start {
 			o.spec.Merge(&o.total, &p.sum)
 		}
 	}
 	o.spec.Result(result, &o.total, o.emit)
-	o.free.reset(&o.total)
+	if o.spec.Reset != nil {
+		o.spec.Reset(&o.total)
+	} else {
+		o.total = *new(A)
+	}
 }
 
 // close lets go of the panes that no window needs any more when time has come
@@ -96,20 +101,22 @@ func (o *windows[K, I, A, O]) fire(key K, s *panes[A], start event.Time, firing 
 // or when the next one is let go; MaxTime if nothing is left.
 func (o *windows[K, I, A, O]) close(s *panes[A], at event.Time) (next event.Time) {
 	w, n := &o.spec.Windows, 0
-	for n < len(s.list) && w.last(s.list[n].start)+w.size-1+o.spec.Lateness <= at {
+	list := s.all()
+	for n < len(list) && w.last(list[n].start)+w.size-1+o.spec.Lateness <= at {
 		n++
 	}
 	s.drop(n, &o.free)
 	next = event.MaxTime
-	for i := range s.list {
-		p := &s.list[i]
+	list = s.all()
+	for i := range list {
+		p := &list[i]
 		if start := max(p.from, w.after(at)); start <= w.last(p.start) {
 			next = min(next, start+w.size-1)
 			break
 		}
 	}
-	if len(s.list) > 0 && o.spec.Lateness > 0 {
-		next = min(next, w.last(s.list[0].start)+w.size-1+o.spec.Lateness)
+	if len(list) > 0 && o.spec.Lateness > 0 {
+		next = min(next, w.last(list[0].start)+w.size-1+o.spec.Lateness)
 	}
 	return next
 }
@@ -193,7 +200,7 @@ func (o *timed[K, I, A, O]) Timer(c *operator.Context, key K, s *panes[A], at ev
 	next := o.close(s, at)
 	if next != event.MaxTime {
 		c.SetTimer(next)
-	} else if len(s.list) == 0 {
+	} else if !s.any {
 		c.Forget()
 	}
 }
@@ -213,7 +220,7 @@ func (o *timed[K, I, A, O]) ProcessingTimer(c *operator.Context, key K, s *panes
 	next := o.close(s, at-1)
 	if next != event.MaxTime {
 		c.SetProcessingTimer(next + 1)
-	} else if len(s.list) == 0 {
+	} else if !s.any {
 		c.Forget()
 	}
 }

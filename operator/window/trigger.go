@@ -57,8 +57,8 @@ func (o *timed[K, I, A, O]) earlyProcessing(c *operator.Context, key K, s *panes
 func (o *timed[K, I, A, O]) open(key K, s *panes[A], by, passed event.Time) (any bool) {
 	w := &o.spec.Windows
 	done := event.MinTime
-	for i := 0; i < len(s.list); i++ {
-		p := s.list[i]
+	for i := 0; i < len(s.all()); i++ {
+		p := s.all()[i]
 		for start := max(p.from, w.after(passed)); start <= w.last(p.start); start += w.slide {
 			any = true
 			if start <= done || start > by {
@@ -80,11 +80,12 @@ func (o *timed[K, I, A, O]) purge(s *panes[A], start event.Time) bool {
 	if !o.spec.Trigger.Purge {
 		return false
 	}
-	for i := range s.list {
-		if s.list[i].start == start {
-			kept := s.list[i]
-			copy(s.list[1:i+1], s.list[:i])
-			s.list[0] = kept
+	list := s.all()
+	for i := range list {
+		if list[i].start == start {
+			emitted := list[i]
+			copy(list[1:i+1], list[:i])
+			list[0] = emitted
 			s.drop(1, &o.free)
 			return true
 		}
