@@ -91,6 +91,37 @@ func (b *Backend) Load(fn func(stage string, key, value []byte) error) error {
 	return nil
 }
 
+// Each is Load in no particular order, which saves sorting the keys. fn must
+// not change key and value.
+func (b *Backend) Each(fn func(stage string, key, value []byte) error) error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return fmt.Errorf("load state: %w", state.ErrClosed)
+	}
+	var key []byte // scratch
+	for name, stage := range b.stages {
+		for k, value := range stage {
+			key = append(key[:0], k...)
+			if err := fn(name, key, value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Keys is how many keys of all stages have state.
+func (b *Backend) Keys() int {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	n := 0
+	for _, stage := range b.stages {
+		n += len(stage)
+	}
+	return n
+}
+
 // Get implements state.Backend.
 func (b *Backend) Get(stage string, key []byte) ([]byte, error) {
 	b.mu.RLock()

@@ -1,6 +1,8 @@
 package memory
 
 import (
+	"errors"
+	"maps"
 	"testing"
 
 	"millrace/operator"
@@ -38,6 +40,30 @@ func TestSize(t *testing.T) {
 	}
 	if got, _ := b.Size(); got != 0 {
 		t.Errorf("after dropping all: %d bytes", got)
+	}
+}
+
+// TestEach: every key once, whatever the order, and an error ends it.
+func TestEach(t *testing.T) {
+	b := New()
+	want := map[string]string{"s/a": "1", "s/b": "", "t/a": "2"}
+	if _, err := b.Commit(&state.Checkpoint{Tables: []state.Table{
+		{Stage: "s", Writes: []operator.StateWrite{write("a", "1"), write("b", "")}},
+		{Stage: "t", Writes: []operator.StateWrite{write("a", "2")}},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	stop := errors.New("stop")
+	err := b.Each(func(stage string, key, value []byte) error {
+		got[stage+"/"+string(key)] = string(value)
+		if len(got) == len(want) {
+			return stop
+		}
+		return nil
+	})
+	if !errors.Is(err, stop) || !maps.Equal(got, want) || b.Keys() != len(want) {
+		t.Errorf("%d keys, %v, %v; want %v", b.Keys(), got, err, want)
 	}
 }
 
