@@ -2,6 +2,7 @@ package operator
 
 import (
 	"slices"
+	"unsafe"
 
 	"millrace/event"
 )
@@ -74,6 +75,14 @@ func (l *leases) ended(i uint32, watermark event.Time) bool {
 	}
 	stamp := l.of[i].stamp
 	return stamp != event.MinTime && stamp+l.ttl.After <= watermark
+}
+
+// place is where a lease is, nil if there is none.
+func (l *leases) place(i uint32) unsafe.Pointer {
+	if int(i) >= len(l.of) {
+		return nil
+	}
+	return unsafe.Pointer(&l.of[i])
 }
 
 func (l *leases) stamp(i uint32) event.Time {

@@ -1,6 +1,10 @@
 package operator
 
-import "millrace/event"
+import (
+	"unsafe"
+
+	"millrace/event"
+)
 
 // Key is what keyed state may be keyed by: an external id, or a number where
 // ids are dense integers.
@@ -32,6 +36,15 @@ type Answerer[K Key, S any] interface {
 	// Answer writes the key's views through the operator's view ports. s is
 	// nil when the key's state is gone: the answer is to be deleted.
 	Answer(key K, s *S)
+}
+
+// Warmer is an Operator whose state lies in two places of memory. A table that
+// is larger than the processor's cache asks for the memory of several keys
+// before it folds their records, so that it is waited for at the same time.
+type Warmer[S any] interface {
+	// Warm is where Fold and Timer will look besides s itself, or nil. s may
+	// be a key's that neither is called for.
+	Warm(s *S) unsafe.Pointer
 }
 
 // ProcessingTimer is an Operator that sets timers in processing time.

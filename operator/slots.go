@@ -4,6 +4,7 @@ import (
 	"unsafe"
 
 	"millrace/event"
+	"millrace/internal/prefetch"
 )
 
 // slot is one key's place in a table. It holds no pointers of its own, so that
@@ -72,22 +73,34 @@ func (t *slots[K, S]) find(hash uint64, k K) (uint32, *slot[K, S]) {
 	}
 }
 
-// prefetch reads what find will: the first cell of a hash and the slot that
-// it names. Called for several hashes in a row, the processor waits for their
-// memory at the same time instead of for one after the other.
-func (t *slots[K, S]) prefetch(hash uint64) uint32 {
-	cell := t.cells[uint32(hash>>32)&uint32(len(t.cells)-1)]
-	if cell == 0 {
-		return 0
+// home is where find begins to look, nil if there is nothing.
+func (t *slots[K, S]) home(hash uint64) *uint64 {
+	if len(t.cells) == 0 {
+		return nil
 	}
-	s := t.at(uint32(cell) - 1)
-	return s.dirty + uint32(s.end())
+	return &t.cells[uint32(hash>>32)&uint32(len(t.cells)-1)]
 }
 
-// end reads the last byte of a slot.
-func (s *slot[K, S]) end() byte {
-	return *(*byte)(unsafe.Add(unsafe.Pointer(s), unsafe.Sizeof(*s)-1))
+// guess is the slot that find will most likely find, nil if there is none.
+func (t *slots[K, S]) guess(hash uint64) (uint32, *slot[K, S]) {
+	home := t.home(hash)
+	if home == nil || *home == 0 {
+		return 0, nil
+	}
+	i := uint32(*home) - 1
+	return i, t.at(i)
 }
+
+// prefetch asks for a slot's memory.
+func (s *slot[K, S]) prefetch() {
+	prefetch.Line(unsafe.Pointer(s))
+	if unsafe.Sizeof(*s) > cacheLine {
+		prefetch.Line(unsafe.Add(unsafe.Pointer(s), unsafe.Sizeof(*s)-1))
+	}
+}
+
+// cacheLine is the size of one, in bytes, of most processors.
+const cacheLine = 64
 
 // take hands out a slot that is in no index yet.
 func (t *slots[K, S]) take(k K) (uint32, *slot[K, S]) {

@@ -2,8 +2,10 @@ package operator
 
 import (
 	"fmt"
+	"unsafe"
 
 	"millrace/event"
+	"millrace/internal/prefetch"
 )
 
 // Table is the live keyed state of one shard of one stage: ordinary Go
@@ -39,6 +41,7 @@ type table[K Key, S, I any] struct {
 	hash    func(K) uint64
 	op      Operator[K, S, I]
 	answer  Answerer[K, S]        // nil if the operator has no answers
+	warmer  Warmer[S]             // nil if there is nothing to gain
 	clocked ProcessingTimer[K, S] // nil if it sets no timers in processing time
 	context Context
 	slots   slots[K, S]
@@ -63,7 +66,6 @@ type table[K Key, S, I any] struct {
 	times   []event.Time // scratch
 	hashes  [prefetched]uint64
 	due     [prefetched]entry
-	warm    uint32 // what prefetching read, so that it is not left out
 }
 
 func (d typed[K, S, I]) newTable(n *Node, s Shard) Table {
@@ -73,6 +75,7 @@ func (d typed[K, S, I]) newTable(n *Node, s Shard) Table {
 	}
 	t.op = d.stage.New(NewPorts(&t.context, s.Sinks, s.Views))
 	t.answer, _ = t.op.(Answerer[K, S])
+	t.warmer, _ = t.op.(Warmer[S])
 	t.clocked, _ = t.op.(ProcessingTimer[K, S])
 	t.leases.ttl = d.stage.TTL
 	return t
@@ -114,14 +117,55 @@ func (t *table[K, S, I]) foldRows(rows []row[I]) {
 			t.hashes[i] = t.hash(t.key(&rows[i].record))
 		}
 		if t.slots.used > prefetchSlots {
-			for _, h := range t.hashes[:n] {
-				t.warm += t.slots.prefetch(h)
-			}
+			t.warmUp(t.hashes[:n])
 		}
 		for i := range n {
 			t.fold(rows[i].Meta, t.key(&rows[i].record), t.hashes[i], &rows[i].record)
 		}
 		rows = rows[n:]
+	}
+}
+
+// warmUp asks for the memory of the keys with the hashes: the cells of the
+// index, the slots that they name, and what lies beside these.
+func (t *table[K, S, I]) warmUp(hashes []uint64) {
+	for _, h := range hashes {
+		prefetch.Line(unsafe.Pointer(t.slots.home(h)))
+	}
+	for _, h := range hashes {
+		if _, s := t.slots.guess(h); s != nil {
+			s.prefetch()
+		}
+	}
+	if t.warmer == nil && t.leases.ttl == nil {
+		return
+	}
+	for _, h := range hashes {
+		if i, s := t.slots.guess(h); s != nil {
+			t.warmSlot(i, s)
+		}
+	}
+}
+
+// warmSlot asks for what a call for a key will read besides its slot.
+func (t *table[K, S, I]) warmSlot(i uint32, s *slot[K, S]) {
+	if t.warmer != nil {
+		prefetch.Line(t.warmer.Warm(&s.state))
+	}
+	if t.leases.ttl != nil {
+		prefetch.Line(t.leases.place(i))
+	}
+}
+
+// warmDue does so for slots whose timers are due.
+func (t *table[K, S, I]) warmDue(due []entry) {
+	for _, e := range due {
+		t.slots.at(e.slot).prefetch()
+	}
+	for _, e := range due {
+		s := t.slots.at(e.slot)
+		t.warmSlot(e.slot, s)
+		prefetch.Line(unsafe.Pointer(t.slots.home(t.hash(s.key)))) // where it is taken out
 	}
 }
 
@@ -291,9 +335,8 @@ func (t *table[K, S, I]) Advance(watermark event.Time, most int) bool {
 		}
 		n := t.timers.popSame(t.due[:min(most, prefetched)])
 		most -= n
-		for _, e := range t.due[:n] {
-			s := t.slots.at(e.slot)
-			t.warm += s.dirty + uint32(s.end())
+		if n > 1 && t.slots.used > prefetchSlots {
+			t.warmDue(t.due[:n])
 		}
 		for _, e := range t.due[:n] {
 			s := t.slots.at(e.slot)

@@ -2,6 +2,7 @@ package reference
 
 import (
 	"math"
+	"unsafe"
 
 	"millrace/event"
 	"millrace/event/wire"
@@ -70,6 +71,9 @@ func (o *profiler) Fold(c *operator.Context, user uint64, s *[]interest, in *Eve
 	row.n = copy(row.top[:], list)
 	o.profiles.Emit(c.Time, row)
 }
+
+// Warm is the list of interests.
+func (*profiler) Warm(s *[]interest) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(*s)) }
 
 // before reports whether an interest comes before another in a profile.
 func (i interest) before(j interest) bool {

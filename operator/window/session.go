@@ -2,6 +2,7 @@ package window
 
 import (
 	"slices"
+	"unsafe"
 
 	"millrace/event"
 	"millrace/event/wire"
@@ -228,6 +229,11 @@ func (o *sessions[K, I, A, O]) ProcessingTimer(c *operator.Context, key K, s *ru
 		s.next = 0
 	}
 	o.rearm(c, s, at-1)
+}
+
+// Warm is the list of sessions.
+func (o *sessions[K, I, A, O]) Warm(s *runs[A]) unsafe.Pointer {
+	return unsafe.Pointer(unsafe.SliceData(s.list))
 }
 
 // Append writes the sessions in the order of time.

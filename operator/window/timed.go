@@ -1,6 +1,8 @@
 package window
 
 import (
+	"unsafe"
+
 	"millrace/event"
 	"millrace/operator"
 )
@@ -125,6 +127,11 @@ func (o *windows[K, I, A, O]) close(s *panes[A], at event.Time) (next event.Time
 func (o *windows[K, I, A, O]) ends(at event.Time) (start event.Time, ok bool) {
 	start = at + 1 - o.spec.Windows.size
 	return start, o.spec.Windows.last(start) == start
+}
+
+// Warm is the list of panes, if there is one.
+func (o *windows[K, I, A, O]) Warm(s *panes[A]) unsafe.Pointer {
+	return unsafe.Pointer(unsafe.SliceData(s.list))
 }
 
 // Append and Load are those of operator.Operator.
