@@ -33,6 +33,8 @@ type Shard struct {
 	Sinks map[string][]any
 	// Views takes the answers.
 	Views func(ViewWrite)
+	// Cold is where keys are read back that were evicted; without it none is.
+	Cold Cold
 }
 
 // NewTable makes the live keyed state of one shard of the stage.

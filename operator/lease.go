@@ -192,6 +192,9 @@ func (t *table[K, S, I]) setClockTimers(i uint32) {
 func (t *table[K, S, I]) AdvanceProcessing(now event.Time, most int) bool {
 	t.now = max(t.now, now)
 	t.context.now = t.now
+	if t.cold.any && t.thawDue(&t.cold.clock, t.now, most) {
+		return true
+	}
 	for t.clock.queue.due(t.now) {
 		if most--; most < 0 {
 			return true

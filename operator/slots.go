@@ -26,6 +26,12 @@ const (
 	slotGone                          // forgotten; kept until what is kept elsewhere of the key is deleted
 	slotSaved                         // a checkpoint has had the key
 	slotFree                          // nobody's
+	slotUsed                          // since Evict has last come by
+	slotHeld                          // forgotten, and a checkpoint with that is not known to be stored yet
+
+	// slotKept says that something is known of a key elsewhere, so that a slot
+	// that is gone can not be let go.
+	slotKept = slotSaved | slotTouched | slotHeld
 )
 
 func (s *slot[K, S]) is(f slotFlags) bool { return s.flags&f != 0 }

@@ -22,6 +22,8 @@ type Snapshotter interface {
 	TakeWrites() []StateWrite
 	// Load restores a key from its stored bytes.
 	Load(key, value []byte) error
+	// LoadCold notes a key that stays where it is stored until it is needed.
+	LoadCold(key, value []byte) error
 	// Each calls fn for every key in order, with its encoded state.
 	Each(fn func(key string, value []byte) error) error
 	// HandOver is Each for a table that will be used no more: it also names
@@ -41,6 +43,12 @@ func (t *table[K, S, I]) BeginCheckpoint() {
 	t.epoch++
 	t.pending, t.dirty = t.dirty, t.pending[:0]
 	t.writes, t.arena = nil, nil
+	for _, i := range t.cold.held { // the one before is stored
+		s := t.slots.at(i)
+		s.flags &^= slotHeld
+		t.settle(i, s)
+	}
+	t.cold.held = t.cold.held[:0]
 }
 
 // save encodes a slot that belongs to the checkpoint under way, before it
@@ -62,11 +70,20 @@ func (t *table[K, S, I]) write(i uint32, s *slot[K, S]) {
 	key := t.keep(KeyBytes(t.scratch[:0], s.key))
 	if s.is(slotGone) {
 		s.flags &^= slotSaved
+		if t.cold.read != nil {
+			s.flags |= slotHeld
+			t.cold.held = append(t.cold.held, i)
+		}
 		t.writes = append(t.writes, StateWrite{Key: key})
 		return
 	}
 	s.flags |= slotSaved
-	t.writes = append(t.writes, StateWrite{Key: key, Value: t.keep(t.encode(t.scratch[:0], i, s))})
+	value := t.keep(t.encode(t.scratch[:0], i, s))
+	t.writes = append(t.writes, StateWrite{Key: key, Value: value})
+	if t.cold.read != nil {
+		t.cold.written += int64(len(value))
+		t.cold.states++
+	}
 }
 
 // keep copies bytes into the checkpoint's memory, in large pieces.
@@ -117,6 +134,21 @@ func (t *table[K, S, I]) encode(dst []byte, i uint32, s *slot[K, S]) []byte {
 func (t *table[K, S, I]) Load(key, value []byte) error {
 	_, err := t.load(key, value)
 	return err
+}
+
+// LoadCold reads the key and evicts it, so that its timers are known. Answers
+// are not made: they are to be stored.
+func (t *table[K, S, I]) LoadCold(key, value []byte) error {
+	i, err := t.load(key, value)
+	if err != nil {
+		return err
+	}
+	s := t.slots.at(i)
+	if s.is(slotTouched) {
+		return nil // it has an answer to make
+	}
+	t.evict(i, s)
+	return nil
 }
 
 func (t *table[K, S, I]) load(key, value []byte) (uint32, error) {

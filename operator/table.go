@@ -2,6 +2,7 @@ package operator
 
 import (
 	"fmt"
+	"reflect"
 	"unsafe"
 
 	"millrace/event"
@@ -22,6 +23,11 @@ type Table interface {
 	// AdvanceProcessing does so with processing time, which never goes back,
 	// and drops keys whose TTL has passed.
 	AdvanceProcessing(now event.Time, most int) (more bool)
+	// Due reports whether Advance or AdvanceProcessing would do anything but
+	// note the time.
+	Due(watermark, now event.Time) bool
+	// Changed is how many keys Answers will answer for.
+	Changed() int
 	// Answers lets the operator answer for each key that changed since the
 	// last call.
 	Answers()
@@ -33,6 +39,7 @@ type Table interface {
 	Current() string
 
 	Snapshotter
+	Evictor
 }
 
 type table[K Key, S, I any] struct {
@@ -50,6 +57,7 @@ type table[K Key, S, I any] struct {
 	more    timerLists
 	clock   clockTimers
 	leases  leases
+	cold    cold[K]
 	touched []uint32
 	current *slot[K, S]
 	// watermark and now are how far the table has been advanced.
@@ -66,6 +74,9 @@ type table[K Key, S, I any] struct {
 	times   []event.Time // scratch
 	hashes  [prefetched]uint64
 	due     [prefetched]entry
+	coldKey []byte // scratch
+
+	pointers bool // whether states hold any
 }
 
 func (d typed[K, S, I]) newTable(n *Node, s Shard) Table {
@@ -73,6 +84,8 @@ func (d typed[K, S, I]) newTable(n *Node, s Shard) Table {
 		node: n, key: d.stage.Key, hash: hasher[K](), epoch: 1,
 		watermark: event.MinTime, now: event.MinTime,
 	}
+	t.cold.read = s.Cold
+	t.pointers = holdsPointers(reflect.TypeFor[S]())
 	t.op = d.stage.New(NewPorts(&t.context, s.Sinks, s.Views))
 	t.answer, _ = t.op.(Answerer[K, S])
 	t.warmer, _ = t.op.(Warmer[S])
@@ -175,6 +188,9 @@ func (t *table[K, S, I]) warmDue(due []entry) {
 // watermarks advance record by record or block by block.
 func (t *table[K, S, I]) fold(m Meta, k K, hash uint64, in *I) {
 	i, s := t.slots.find(hash, k)
+	if s == nil && t.cold.any {
+		i, s = t.thaw(k)
+	}
 	known := s != nil
 	if !known {
 		i, s = t.slots.take(k)
@@ -196,6 +212,7 @@ func (t *table[K, S, I]) fold(m Meta, k K, hash uint64, in *I) {
 		s.flags &^= slotGone
 		t.live++
 	}
+	s.flags |= slotUsed
 	t.current = s
 	t.context.Begin(m)
 	t.op.Fold(&t.context, s.key, &s.state, in)
@@ -203,7 +220,7 @@ func (t *table[K, S, I]) fold(m Meta, k K, hash uint64, in *I) {
 	if fresh && t.context.unchanged {
 		t.drop(i, s) // the operator took no notice of the key: neither do we
 	}
-	switch unneeded := s.flags&(slotGone|slotSaved|slotTouched) == slotGone; {
+	switch unneeded := s.flags&(slotGone|slotKept) == slotGone; {
 	case unneeded:
 		if known {
 			t.slots.remove(hash, i)
@@ -255,7 +272,7 @@ func (t *table[K, S, I]) after(i uint32, s *slot[K, S], at event.Time) {
 // settle lets go of a slot that was forgotten if nothing is kept of its key
 // anywhere: neither in a checkpoint nor in a view.
 func (t *table[K, S, I]) settle(i uint32, s *slot[K, S]) {
-	if s.flags&(slotGone|slotSaved|slotTouched|slotFree) == slotGone {
+	if s.flags&(slotGone|slotKept|slotFree) == slotGone {
 		t.slots.remove(t.hash(s.key), i)
 		t.slots.release(i)
 	}
@@ -329,6 +346,9 @@ func (t *table[K, S, I]) queue(i uint32, s *slot[K, S]) {
 // Advance fires timers in the order of their times, over all keys; keys that
 // are due at the same time have no order.
 func (t *table[K, S, I]) Advance(watermark event.Time, most int) bool {
+	if t.cold.any && t.thawDue(&t.cold.timers, watermark, most) {
+		return true
+	}
 	for t.timers.due(watermark) {
 		if most <= 0 {
 			return true
@@ -356,6 +376,14 @@ func (t *table[K, S, I]) Advance(watermark event.Time, most int) bool {
 	}
 	return false
 }
+
+// Due looks at the first timers.
+func (t *table[K, S, I]) Due(watermark, now event.Time) bool {
+	return t.timers.due(watermark) || t.cold.timers.due(watermark) || t.cold.clock.due(now) || t.clock.queue.due(now) || t.leases.ttl != nil && t.leases.ends.due(max(watermark, now))
+}
+
+// Changed counts keys that were forgotten too.
+func (t *table[K, S, I]) Changed() int { return len(t.touched) }
 
 // drop empties a slot.
 func (t *table[K, S, I]) drop(i uint32, s *slot[K, S]) {
@@ -387,7 +415,11 @@ func (t *table[K, S, I]) Forget(key string) {
 	if !ok {
 		return
 	}
-	if i, s := t.slots.find(t.hash(k), k); s != nil && !s.is(slotGone) {
+	i, s := t.slots.find(t.hash(k), k)
+	if s == nil && t.cold.any {
+		i, s = t.thaw(k)
+	}
+	if s != nil && !s.is(slotGone) {
 		t.discard(i, s)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"millrace/event"
-	"millrace/source"
 	"millrace/internal/process"
+	"millrace/source"
 	"millrace/source/file"
 )
 

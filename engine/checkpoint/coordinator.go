@@ -193,6 +193,19 @@ func (c *Coordinator) Step(s Subject, final bool) {
 	}
 }
 
+// Now takes a checkpoint of all that has changed and returns when it is
+// durable, for an engine that has to let go of memory.
+func (c *Coordinator) Now(s Subject) error {
+	c.Step(s, true)
+	if c.lost || c.saved != s.Position() {
+		return errors.Join(ErrStopped, c.Err())
+	}
+	return nil
+}
+
+// Idle reports whether no checkpoint is under way.
+func (c *Coordinator) Idle() bool { return c.current == nil }
+
 func (c *Coordinator) step(s Subject, final bool) {
 	if c.lost {
 		return

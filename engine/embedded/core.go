@@ -121,7 +121,7 @@ func (c *core) applyEvents(b *eventlog.Block) error {
 		c.send(m, &e)
 	}
 	c.events += uint64(b.Count)
-	return c.pipeline.Finish(b.Count, pipeline.Moment{Watermark: c.source.Watermark(), Processing: b.Time})
+	return c.pipeline.Finish(pipeline.Moment{Watermark: c.source.Watermark(), Processing: b.Time})
 }
 
 // enrich attaches what the catalogue knows, and creates what it does not.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -182,7 +181,7 @@ func (e *Engine) recover() error {
 		e.sink.close()
 		return fmt.Errorf("recover: replay from block %d: %w", from+1, err)
 	}
-	if err := e.answer(math.MaxInt); err != nil {
+	if err := e.answer(); err != nil {
 		e.sink.close()
 		return fmt.Errorf("recover: %w", err)
 	}

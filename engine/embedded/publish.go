@@ -14,8 +14,7 @@ const publishedTogether = 8
 // unpublished are the blocks that are applied and not visible yet. It is
 // empty between two blocks of an engine that keeps up.
 type unpublished struct {
-	blocks  []appliedBlock
-	records int // of the blocks
+	blocks []appliedBlock
 }
 
 // appliedBlock is what those who wait for a block, and the statistics, are
@@ -30,7 +29,6 @@ func (u *unpublished) add(b *eventlog.Block, began time.Time, duplicates []int) 
 	a := appliedBlock{block: *b, began: began, duplicates: duplicates}
 	a.block.Payload = nil
 	u.blocks = append(u.blocks, a)
-	u.records += b.Count
 }
 
 // patient reports whether the blocks may wait for another one.
@@ -44,7 +42,7 @@ func (e *Engine) publish() error {
 	if len(e.unpublished.blocks) == 0 {
 		return nil
 	}
-	if err := e.answer(e.unpublished.records); err != nil {
+	if err := e.answer(); err != nil {
 		return err
 	}
 	now := e.options.Now()
@@ -52,14 +50,14 @@ func (e *Engine) publish() error {
 		e.finished(&e.unpublished.blocks[i], now)
 		e.unpublished.blocks[i] = appliedBlock{}
 	}
-	e.unpublished.blocks, e.unpublished.records = e.unpublished.blocks[:0], 0
+	e.unpublished.blocks = e.unpublished.blocks[:0]
 	return nil
 }
 
-// answer makes the answers of all keys that changed since the last call, by so
-// many records, visible together.
-func (e *Engine) answer(records int) error {
-	writes, err := e.core.pipeline.Answers(records)
+// answer makes the answers of all keys that changed since the last call
+// visible together.
+func (e *Engine) answer() error {
+	writes, err := e.core.pipeline.Answers()
 	if err != nil {
 		return err
 	}

@@ -93,8 +93,8 @@ func (j *Job[T]) restore(latest *state.Checkpoint) error {
 	if r.Err() != nil {
 		return fmt.Errorf("checkpoint of block %d: %w", latest.Block, r.Err())
 	}
-	if err := j.options.State.Load(j.pipeline.Load); err != nil {
+	if err := j.options.State.Load(j.load); err != nil {
 		return err
 	}
-	return j.publish(int(j.records))
+	return j.publish()
 }

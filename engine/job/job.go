@@ -23,7 +23,7 @@ import (
 
 // DefaultBlockRecords is how many records of each partition a block has at
 // most.
-const DefaultBlockRecords = 4096
+const DefaultBlockRecords = 8192
 
 // idle is how long a job waits when no partition has anything to read.
 const idle = time.Millisecond
@@ -43,6 +43,9 @@ type Options[T any] struct {
 	State state.Backend
 	// Checkpoints says when they are taken.
 	Checkpoints checkpoint.Policy
+	// MemoryLimit bounds the memory of the state, in bytes: what does not fit
+	// stays in State, which must not be nil then. 0 is no bound.
+	MemoryLimit int64
 	// Views keeps the answers.
 	Views view.Store
 	// BlockRecords is how many records of each partition a block has at most;
@@ -65,6 +68,8 @@ type Job[T any] struct {
 	block      uint64
 	records    uint64 // read since the beginning
 	ended      bool   // every partition has, and time with it
+	loaded     int    // keys, by recovery
+	full       bool   // the bound of memory was reached by then
 }
 
 // partition is what is known of one partition of the source.
@@ -98,7 +103,9 @@ func New[T any](o Options[T]) (*Job[T], error) {
 	}
 	j := &Job[T]{options: o, stop: make(chan struct{})}
 	var err error
-	if j.pipeline, err = pipeline.New(o.Topology, pipeline.Options{Shards: o.Shards, Partitions: o.Source.Partitions()}); err != nil {
+	if j.pipeline, err = pipeline.New(o.Topology, pipeline.Options{
+		Shards: o.Shards, Partitions: o.Source.Partitions(), Cold: j.cold(),
+	}); err != nil {
 		return nil, err
 	}
 	for i := range o.Source.Partitions() {
@@ -135,6 +142,9 @@ func (j *Job[T]) Run(ctx context.Context) error {
 		if j.saver != nil {
 			j.saver.Step(subject[T]{j}, false)
 			if err := j.saver.Failed(); err != nil {
+				return err
+			}
+			if err := j.bound(); err != nil {
 				return err
 			}
 		}
@@ -182,21 +192,21 @@ func (j *Job[T]) Block() (int, error) {
 	}
 	j.block++
 	j.records += uint64(n)
-	return n, j.finish(n, ended)
+	return n, j.finish(ended)
 }
 
 // finish folds a block's records and publishes what changed.
-func (j *Job[T]) finish(records int, ended bool) error {
+func (j *Job[T]) finish(ended bool) error {
 	now := pipeline.Moment{Watermark: j.watermark(nil), Processing: event.FromGo(j.options.Now())}
-	if err := j.pipeline.Finish(records, now); err != nil {
+	if err := j.pipeline.Finish(now); err != nil {
 		return fmt.Errorf("block %d: %w", j.block, err)
 	}
 	j.ended = ended
-	return j.publish(records)
+	return j.publish()
 }
 
-func (j *Job[T]) publish(records int) error {
-	writes, err := j.pipeline.Answers(records)
+func (j *Job[T]) publish() error {
+	writes, err := j.pipeline.Answers()
 	if err != nil {
 		return fmt.Errorf("block %d: %w", j.block, err)
 	}

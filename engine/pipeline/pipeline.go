@@ -53,6 +53,8 @@ type Options struct {
 	Partitions int
 	// Taps are told what ports emit.
 	Taps []Tap
+	// Cold is where keys are read back that were evicted; without it none is.
+	Cold operator.Cold
 }
 
 // Tap receives what a port emits, on the goroutine of the shard.
@@ -144,7 +146,7 @@ func (l *layout) tables(i int) {
 				}
 			}
 		}
-		l.Pipeline.tables[i] = append(l.Pipeline.tables[i], n.NewTable(operator.Shard{Sinks: sinks, Views: func(w operator.ViewWrite) {
+		l.Pipeline.tables[i] = append(l.Pipeline.tables[i], n.NewTable(operator.Shard{Sinks: sinks, Cold: l.options.Cold, Views: func(w operator.ViewWrite) {
 			l.writes[shard] = append(l.writes[shard], w)
 		}}))
 	}
@@ -202,9 +204,9 @@ type Moment struct {
 // Finish folds what has been sent in, level by level, and fires the timers
 // that have come due: those in processing time before the records, those in
 // event time after them.
-func (p *Pipeline) Finish(records int, now Moment) error {
+func (p *Pipeline) Finish(now Moment) error {
 	for level := range p.levels {
-		if err := p.drain(level, &now, records <= inlineRecords); err != nil {
+		if err := p.drain(level, &now); err != nil {
 			return err
 		}
 	}
@@ -214,12 +216,12 @@ func (p *Pipeline) Finish(records int, now Moment) error {
 // drain moves a level on until nothing waits before it and, if now is not nil,
 // no timer of it is due. What it emits in slices moves on through the levels
 // below, whose time stands still meanwhile.
-func (p *Pipeline) drain(level int, now *Moment, inline bool) error {
+func (p *Pipeline) drain(level int, now *Moment) error {
 	if level == len(p.levels) {
 		return nil
 	}
 	for {
-		err := p.each(inline, func(shard int) { p.more[shard] = p.slice(shard, level, now) })
+		err := p.each(p.little(level, now), func(shard int) { p.more[shard] = p.slice(shard, level, now) })
 		if err != nil {
 			return err
 		}
@@ -230,10 +232,30 @@ func (p *Pipeline) drain(level int, now *Moment, inline bool) error {
 		if !more {
 			return nil
 		}
-		if err := p.drain(level+1, nil, false); err != nil {
+		if err := p.drain(level+1, nil); err != nil {
 			return err
 		}
 	}
+}
+
+// little reports whether a level has so little to do that other goroutines
+// need not be woken for it.
+func (p *Pipeline) little(level int, now *Moment) bool {
+	if p.shards == 1 {
+		return true
+	}
+	records := 0
+	for _, i := range p.levels[level] {
+		for shard, t := range p.tables[i] {
+			if now != nil && t.Due(now.Watermark, now.Processing) {
+				return false
+			}
+			if x := p.exchanges[i]; x != nil {
+				records += x.Pending(shard)
+			}
+		}
+	}
+	return records <= inlineRecords
 }
 
 // slice is a bounded part of a level's work on one shard. It reports whether
@@ -275,10 +297,15 @@ func (p *Pipeline) run(shard, node int) operator.Table {
 }
 
 // Answers collects the view writes of every key that changed, by shard. They
-// are valid until Recycle. records is how many records have been folded since
-// the last call.
-func (p *Pipeline) Answers(records int) ([][]operator.ViewWrite, error) {
-	err := p.each(records <= inlineRecords, func(shard int) {
+// are valid until Recycle.
+func (p *Pipeline) Answers() ([][]operator.ViewWrite, error) {
+	changed := 0
+	for _, tables := range p.tables {
+		for _, t := range tables {
+			changed += t.Changed()
+		}
+	}
+	err := p.each(changed <= inlineRecords, func(shard int) {
 		for i := range p.tables {
 			if t := p.run(shard, i); t != nil {
 				t.Answers()
@@ -303,6 +330,10 @@ func (p *Pipeline) each(inline bool, fn func(shard int)) error {
 		defer func() {
 			if r := recover(); r != nil {
 				i := p.running[shard]
+				if cold, ok := r.(operator.ColdError); ok {
+					p.errs[shard] = cold.Err
+					return
+				}
 				p.errs[shard] = fmt.Errorf("%w: stage %s, key %q: %v\n%s", ErrOperator,
 					p.topology.Nodes()[i].Name, p.tables[i][shard].Current(), r, debug.Stack())
 			}

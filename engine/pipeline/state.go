@@ -25,6 +25,46 @@ func (p *Pipeline) owner(node int, key string) operator.Table {
 	return tables[operator.ShardOf(p.topology.Nodes()[node].Group(key), len(tables))]
 }
 
+// Bytes is about how many bytes of memory the state takes, and Dirty how many
+// keys have changed since the last checkpoint.
+func (p *Pipeline) Bytes() (bytes int64, dirty int) {
+	for _, tables := range p.tables {
+		for _, t := range tables {
+			bytes += t.Bytes()
+			dirty += t.Dirty()
+		}
+	}
+	return bytes, dirty
+}
+
+// Evict drops state from memory that the last checkpoint has stored, until all
+// takes no more than so many bytes, as far as that is possible: a share of
+// what each table takes. No checkpoint may be under way.
+func (p *Pipeline) Evict(bytes int64) {
+	total, _ := p.Bytes()
+	if total <= bytes {
+		return
+	}
+	Parallel(p.shards, false, func(shard int) {
+		for _, tables := range p.tables {
+			if shard < len(tables) {
+				t := tables[shard]
+				t.Evict(int64(float64(t.Bytes()) * float64(bytes) / float64(total)))
+			}
+		}
+	})
+}
+
+// LoadCold notes one key of one stage that stays where it is stored.
+func (p *Pipeline) LoadCold(stage string, key, value []byte) error {
+	for i, n := range p.topology.Nodes() {
+		if n.Name == stage {
+			return p.owner(i, string(key)).LoadCold(key, value)
+		}
+	}
+	return nil
+}
+
 // Load restores one key of one stage. Keys of stages that the topology does
 // not have any more are dropped.
 func (p *Pipeline) Load(stage string, key, value []byte) error {

@@ -73,11 +73,11 @@ func (b *Blocks) Run(block []event.Enriched) {
 	for i := range block {
 		b.enter(b.source.Stamp(block[i].Time), &block[i])
 	}
-	err := b.pipeline.Finish(0, pipeline.Moment{Watermark: b.source.Watermark(), Processing: b.source.StreamTime()})
+	err := b.pipeline.Finish(pipeline.Moment{Watermark: b.source.Watermark(), Processing: b.source.StreamTime()})
 	if err != nil {
 		panic(err)
 	}
-	writes, err := b.pipeline.Answers(0)
+	writes, err := b.pipeline.Answers()
 	if err != nil {
 		panic(err)
 	}

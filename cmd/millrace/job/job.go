@@ -9,10 +9,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"millrace/engine/checkpoint"
@@ -26,8 +28,16 @@ import (
 	viewmemory "millrace/view/memory"
 )
 
-// garbage is how much may gather between two collections.
-const garbage = 64 << 20
+const (
+	// garbage is how much may gather between two collections.
+	garbage = 64 << 20
+	// Of a memory limit, heapShare percent is the heap's, garbage and all, and
+	// stateShare percent is for live state.
+	heapShare  = 80
+	stateShare = 30
+	// leastLimit is the smallest memory limit that makes sense.
+	leastLimit = 128 << 20
+)
 
 // flags are those of the command.
 type flags struct {
@@ -37,6 +47,7 @@ type flags struct {
 	state         string
 	interval      time.Duration
 	data          string
+	limit         bytesize
 	json          bool
 }
 
@@ -84,6 +95,7 @@ func New() *cobra.Command {
 	c.Flags().StringVar(&f.state, "state", "memory", "where checkpoints are kept: memory or pebble")
 	c.Flags().DurationVar(&f.interval, "checkpoint", 0, "the time between two checkpoints; 0 means 2s with pebble, none with memory")
 	c.Flags().StringVar(&f.data, "data", "", "the directory of the checkpoints, from which a job that was stopped goes on; a temporary one if empty")
+	c.Flags().Var(&f.limit, "memory-limit", "how much memory the process may take, such as 1GiB; state that does not fit stays on disk, so --state is pebble")
 	c.Flags().BoolVar(&f.json, "json", false, "print the result as one JSON object")
 	return c
 }
@@ -102,6 +114,10 @@ func (f *flags) check() error {
 		return fmt.Errorf("--state %q: want memory or pebble", f.state)
 	case f.data != "" && f.state == "memory":
 		return errors.New("--data: memory keeps nothing there; want --state pebble")
+	case f.limit > 0 && f.state == "memory":
+		return errors.New("--memory-limit: what does not fit into memory has to go to disk; want --state pebble")
+	case f.limit > 0 && f.limit < leastLimit:
+		return fmt.Errorf("--memory-limit %v: want at least %v", f.limit, bytesize(leastLimit))
 	case f.interval < 0:
 		return fmt.Errorf("--checkpoint %v: want a time from 0 on", f.interval)
 	}
@@ -109,12 +125,19 @@ func (f *flags) check() error {
 }
 
 func (f *flags) run(c *cobra.Command, name string) (err error) {
+	if f.limit > 0 && !c.Flags().Changed("state") {
+		f.state = "pebble"
+	}
 	if err := f.check(); err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(c.Context())
 	defer stop()
-	go headroom.Keep(ctx, garbage)
+	if f.limit > 0 {
+		debug.SetMemoryLimit(int64(f.limit) * heapShare / 100)
+	} else {
+		go headroom.Keep(ctx, garbage)
+	}
 	backend, done, err := f.backend()
 	if err != nil {
 		return err
@@ -143,7 +166,7 @@ func (f *flags) backend() (state.Backend, func() error, error) {
 		}
 		remove = func() error { return os.RemoveAll(dir) }
 	}
-	b, err := pebble.Open(dir, pebble.Options{})
+	b, err := pebble.Open(dir, pebble.Options{Cache: int64(f.limit) / 16})
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}
@@ -162,7 +185,8 @@ func (f *flags) measure(ctx context.Context, name string, backend state.Backend)
 		Name:     fmt.Sprintf("%s of %d users, hot %g", name, f.users, f.hot),
 		Topology: reference.Topology(name), Source: source, OutOfOrderness: reference.OutOfOrderness,
 		Shards: f.shards, State: backend, Checkpoints: checkpoint.Policy{Interval: interval}, Views: views,
-		Logger: slog.Default(),
+		MemoryLimit: int64(f.limit) * stateShare / 100,
+		Logger:      slog.Default(),
 	})
 	if err != nil {
 		return Result{}, err
@@ -228,3 +252,27 @@ func (f *flags) print(out io.Writer, r Result) error {
 	}
 	return err
 }
+
+// bytesize is a number of bytes as people write it.
+type bytesize int64
+
+// String writes it with a unit.
+func (b bytesize) String() string {
+	if b == 0 {
+		return ""
+	}
+	return humanize.IBytes(uint64(b))
+}
+
+// Set reads it.
+func (b *bytesize) Set(text string) error {
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n > 1<<50 {
+		return errors.New("want a number of bytes with a unit, such as 512MiB or 1GiB")
+	}
+	*b = bytesize(n)
+	return nil
+}
+
+// Type is what help calls it.
+func (b *bytesize) Type() string { return "bytes" }
