@@ -36,8 +36,9 @@ type Evictor interface {
 
 // cold is what a table knows of the keys that are not in memory.
 type cold[K Key] struct {
-	read    Cold // nil if all keys are in memory
-	any     bool // whether there are any
+	read    Cold   // nil if all keys are in memory
+	any     bool   // whether there are any
+	known   filter // of the keys that have ever been
 	hand    uint32
 	keys    []K      // of those with timers
 	free    []uint32 // of keys, what is nobody's
@@ -60,7 +61,7 @@ func (t *table[K, S, I]) Bytes() int64 {
 	if t.pointers && t.cold.states > 0 {
 		beside = 32 + 2*t.cold.written/t.cold.states
 	}
-	return n * (int64(unsafe.Sizeof(slot[K, S]{})) + keyOverhead + beside)
+	return n*(int64(unsafe.Sizeof(slot[K, S]{}))+keyOverhead+beside) + t.cold.known.bytes()
 }
 
 // Dirty counts slots that have changed.
@@ -93,7 +94,11 @@ func (t *table[K, S, I]) evict(i uint32, s *slot[K, S]) {
 	if first := t.firstClock(i); first != event.MaxTime {
 		t.cold.clock.push(entry{at: first, slot: t.keepKey(s.key)})
 	}
-	t.slots.remove(t.hash(s.key), i)
+	hash := t.hash(s.key)
+	if !s.is(slotThawed) {
+		t.cold.known.add(hash)
+	}
+	t.slots.remove(hash, i)
 	t.drop(i, s)
 	t.live++ // it is still a key that holds state
 	t.slots.release(i)
@@ -129,6 +134,9 @@ func (t *table[K, S, I]) keepKey(k K) uint32 {
 
 // thaw reads a key back that is not in memory. It is nil if there is nothing.
 func (t *table[K, S, I]) thaw(k K) (uint32, *slot[K, S]) {
+	if !t.cold.known.has(t.hash(k)) {
+		return 0, nil
+	}
 	key := KeyBytes(t.coldKey[:0], k)
 	t.coldKey = key
 	value, found, err := t.cold.read(t.node.Name, key)
@@ -144,6 +152,7 @@ func (t *table[K, S, I]) thaw(k K) (uint32, *slot[K, S]) {
 	}
 	t.live-- // load has counted it anew
 	s := t.slots.at(i)
+	s.flags |= slotThawed
 	if t.answer != nil && s.is(slotTouched) { // its answer is known
 		s.flags &^= slotTouched
 		t.touched = t.touched[:len(t.touched)-1]

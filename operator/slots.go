@@ -26,6 +26,7 @@ const (
 	slotGone                          // forgotten; kept until what is kept elsewhere of the key is deleted
 	slotSaved                         // a checkpoint has had the key
 	slotFree                          // nobody's
+	slotThawed                        // it was evicted before
 	slotUsed                          // since Evict has last come by
 	slotHeld                          // forgotten, and a checkpoint with that is not known to be stored yet
 

@@ -286,10 +286,12 @@ func (b *Backend) Load(fn func(stage string, key, value []byte) error) error {
 // Get implements state.Backend.
 func (b *Backend) Get(stage string, key []byte) ([]byte, error) {
 	var value []byte
+	found := true
 	err := b.use(func(db *pebble.DB) error {
 		stored, closer, err := db.Get(appendKey(nil, stage, key))
-		if errors.Is(err, pebble.ErrNotFound) {
-			return state.ErrNotFound
+		if err == pebble.ErrNotFound { //nolint:errorlint // it comes as it is, and often
+			found = false
+			return nil
 		}
 		if err != nil {
 			return err
@@ -297,6 +299,9 @@ func (b *Backend) Get(stage string, key []byte) ([]byte, error) {
 		value = append([]byte{}, stored...)
 		return closer.Close()
 	})
+	if !found {
+		return nil, state.ErrNotFound
+	}
 	if err != nil {
 		return nil, fmt.Errorf("get state of %s/%q: %w", stage, key, err)
 	}

@@ -33,8 +33,8 @@ const (
 	garbage = 64 << 20
 	// Of a memory limit, heapShare percent is the heap's, garbage and all, and
 	// stateShare percent is for live state.
-	heapShare  = 80
-	stateShare = 30
+	heapShare  = 70
+	stateShare = 25
 	// leastLimit is the smallest memory limit that makes sense.
 	leastLimit = 128 << 20
 )
