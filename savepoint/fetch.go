@@ -109,7 +109,8 @@ type Skipped struct {
 
 // FetchNewest fetches the newest savepoint or checkpoint that is whole and that
 // accept, if it is not nil, has nothing against; the one before where one is
-// damaged, and so on. It says which it skipped, newest first. ErrNone says that
+// damaged, and so on. It says which it skipped, those first whose manifest can
+// not be read, then newest first. ErrNone says that
 // none is left; an error of the object store ends it.
 func (s *Store) FetchNewest(ctx context.Context, dir string, accept func(*Manifest) error) (*Manifest, []Skipped, error) {
 	list, err := s.List(ctx)
@@ -117,9 +118,17 @@ func (s *Store) FetchNewest(ctx context.Context, dir string, accept func(*Manife
 		return nil, nil, err
 	}
 	var skipped []Skipped
+	for _, e := range list { // of what can not be read nobody knows how new it is
+		if e.Err != nil {
+			skipped = append(skipped, Skipped{e.ID, e.Err})
+		}
+	}
 	for _, e := range slices.Backward(list) {
-		err := e.Err
-		if err == nil && accept != nil {
+		if e.Err != nil {
+			continue
+		}
+		var err error
+		if accept != nil {
 			err = accept(e.Manifest)
 		}
 		if err != nil {

@@ -315,8 +315,7 @@ func TestFetchNewest(t *testing.T) {
 	for _, k := range skipped {
 		why[k.ID] = k.Err
 	}
-	// A manifest that can not be read is older than all others, as far as is known.
-	if len(why) != 2 || !errors.Is(why["c4"], state.ErrCorrupt) || !errors.Is(why["c2"], refused) {
+	if len(why) != 3 || !errors.Is(why["c3"], state.ErrCorrupt) || !errors.Is(why["c4"], state.ErrCorrupt) || !errors.Is(why["c2"], refused) {
 		t.Errorf("skipped %v", skipped)
 	}
 	if !strings.Contains(why["c4"].Error(), "file f (shared/") {

@@ -123,7 +123,11 @@ type untilBlock struct {
 	last uint64
 }
 
+// Scan implements embedded.BlockSource; without a log there are no blocks.
 func (u untilBlock) Scan(from uint64, fn func(*eventlog.Block) error) error {
+	if u.log == nil {
+		return nil
+	}
 	errEnd := errors.New("end")
 	err := u.log.Scan(from, func(b *eventlog.Block) error {
 		if b.Number > u.last {

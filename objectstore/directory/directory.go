@@ -158,8 +158,8 @@ func (s *Store) List(ctx context.Context, prefix string) ([]objectstore.Object, 
 		if err != nil {
 			return err
 		}
-		if key = filepath.ToSlash(key); !isKey(key) {
-			return nil // somebody else's
+		if key = filepath.ToSlash(key); !isKey(key) || !strings.HasPrefix(key, prefix) {
+			return nil // somebody else's, or a file where there would be a folder
 		}
 		info, err := d.Info()
 		if errors.Is(err, fs.ErrNotExist) {
@@ -205,7 +205,7 @@ func failed(doing, key string, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, objectstore.ErrSize):
 		return fmt.Errorf("%s %s: %w", doing, key, err)
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
+	case doing != "put" && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)):
 		kind = objectstore.ErrNotFound
 	case errors.Is(err, fs.ErrPermission):
 		kind = objectstore.ErrDenied

@@ -77,6 +77,20 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
+// Where a folder of a key can not be made the store is at fault, and not the key.
+func TestFileInTheWay(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "a"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, root).Put(t.Context(), "a/b", strings.NewReader("x"), 1); !errors.Is(err, objectstore.ErrUnavailable) {
+		t.Errorf("put: %v, want ErrUnavailable", err)
+	}
+	if _, err := open(t, root).Get(t.Context(), "a/b"); !errors.Is(err, objectstore.ErrNotFound) {
+		t.Errorf("get: %v, want ErrNotFound", err)
+	}
+}
+
 func TestNotADirectory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {

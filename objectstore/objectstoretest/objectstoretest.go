@@ -210,6 +210,7 @@ func testList(t *testing.T, s objectstore.Store) {
 		"b/":   "b/10:1 b/2:0 b/c/1:2",
 		"b/c/": "b/c/1:2",
 		"c/":   "",
+		"a/":   "", // which is no folder
 	} {
 		if got := keys(t, s, prefix); got != want {
 			t.Errorf("list %q: %q, want %q", prefix, got, want)
