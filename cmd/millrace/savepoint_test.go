@@ -30,7 +30,7 @@ func TestSavepointOfAServerUnderLoad(t *testing.T) {
 	server := started(t, testConfig(original))
 	var load sync.WaitGroup
 	load.Go(func() {
-		if _, err := run(t, t.Context(), "generate", "--events", "20000", "--users", "300", "--items", "100", "--to", server.url); err != nil {
+		if _, err := run(t, t.Context(), "generate", "--events", "40000", "--users", "300", "--items", "100", "--to", server.url); err != nil {
 			t.Error(err)
 		}
 	})
