@@ -5,7 +5,7 @@ LINT = $(GO) tool -modfile=tools/go.mod golangci-lint
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1|/' | column -t -s '|'
 
 build: ## build ./millrace
 	$(GO) build -trimpath -o millrace ./cmd/millrace
@@ -20,6 +20,9 @@ test-race: ## the same tests under the race detector (needs gcc)
 test-browser: ## install a browser if there is none, and test the dashboard in it
 	./scripts/install-browser.sh
 	MILLRACE_BROWSER=required $(GO) test -count=1 ./serve/dashboard/...
+
+test-s3: ## install an S3 server if there is none, and test what is kept in buckets against it
+	MILLRACE_S3=required MILLRACE_S3_SERVER="$$(./scripts/install-s3.sh)" $(GO) test -count=1 -run 'S3|^TestStore|Folders|Denied' ./objectstore/s3/... ./savepoint/... ./cmd/millrace/
 
 lint: ## run golangci-lint with the house rules
 	$(LINT) run ./...
@@ -37,4 +40,4 @@ soak: ## thousands of simulated crashes, 300 real kills, all of MovieLens withou
 demo: ## server, generated shop traffic and dashboard
 	$(GO) run ./cmd/millrace demo
 
-.PHONY: help build test test-race test-browser lint fuzz bench soak demo
+.PHONY: help build test test-race test-browser test-s3 lint fuzz bench soak demo

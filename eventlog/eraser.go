@@ -42,7 +42,7 @@ func (e *eraser) erase(l *Log, deletion uint64, s span) (span, error) {
 // find gives the ordinals by first occurrence in the blocks up to upTo, and
 // the span of the blocks that name the user.
 func (e *eraser) find(l *Log, upTo uint64) (found span, err error) {
-	err = l.scan(1, upTo, func(b *Block) error {
+	err = l.scan(l.start.Block+1, upTo, func(b *Block) error {
 		if !e.mayName(b) {
 			return nil
 		}

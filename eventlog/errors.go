@@ -27,6 +27,9 @@ var (
 	// a directory opened with ReadOnly that holds no log, and of a redaction
 	// whose deletion is not in the log.
 	ErrNotFound = errors.New("not found")
+	// ErrBeforeStart is the error of reading a block that is older than the
+	// log: it was made to begin after that block.
+	ErrBeforeStart = errors.New("the event log begins after that block")
 	// ErrInvalid is the error of an argument that cannot be stored: a block of
 	// an unknown kind, a payload over MaxPayloadBytes, a catalogue payload
 	// that cannot be read, a cursor that DeadLetters did not give out.

@@ -118,7 +118,7 @@ func (l *Log) reopen() error {
 	if err != nil {
 		return fmt.Errorf("recovering: %w", err)
 	}
-	last, _, err := s.end(l.codec)
+	last, _, err := s.end(l.codec, l.start)
 	if err == nil && last < l.Last() {
 		err = &CorruptError{Block: last + 1, Err: errMissing}
 	}

@@ -22,7 +22,8 @@ type Log struct {
 	lock    *dirLock
 	dead    deadLetters
 
-	last atomic.Uint64 // number of the last durable block
+	start Start         // the block before the first; as Open found or made it
+	last  atomic.Uint64 // number of the last durable block
 
 	appendMu sync.Mutex // one Append at a time: it numbers the blocks
 	lastTime event.Time // of the last durable block
@@ -42,8 +43,8 @@ type Log struct {
 }
 
 // Open opens the log in dir, creating it unless o says ReadOnly, and recovers
-// what a crash left. Its errors are ErrInUse, ErrCorrupt, ErrUnavailable and,
-// with ReadOnly, ErrNotFound.
+// what a crash left. Its errors are ErrInUse, ErrCorrupt, ErrUnavailable, with
+// ReadOnly ErrNotFound, and with a Start that is not the log's ErrInvalid.
 func Open(dir string, o Options) (*Log, error) {
 	o = o.withDefaults()
 	dir, err := storePath(dir, o)
@@ -67,7 +68,7 @@ func Open(dir string, o Options) (*Log, error) {
 	}
 	l := &Log{dir: dir, options: o, store: s, codec: c, lock: lock}
 	l.dead.limits(o)
-	if err := errors.Join(l.load(s), l.renewWAL()); err != nil {
+	if err := errors.Join(l.load(s), l.begin(), l.renewWAL()); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
@@ -75,9 +76,16 @@ func Open(dir string, o Options) (*Log, error) {
 
 // load reads where the log and the dead letters end.
 func (l *Log) load(s *store) error {
-	last, at, err := s.end(l.codec)
+	start, err := s.start()
 	if err != nil {
 		return err
+	}
+	last, at, err := s.end(l.codec, start)
+	if err != nil {
+		return err
+	}
+	if start != l.start { // only in Open; later it is read without a lock
+		l.start = start
 	}
 	l.appendMu.Lock()
 	l.last.Store(last)
@@ -90,21 +98,21 @@ func (l *Log) load(s *store) error {
 // one of a database in an old format, in which damage in the middle looks like
 // the end.
 func (l *Log) renewWAL() error {
-	if l.options.ReadOnly || l.Last() > 0 {
+	if l.options.ReadOnly || l.Last() > l.start.Block {
 		return nil
 	}
 	return l.guard(l.db.Flush)
 }
 
-// end is the number and the time of the last block, 0 when there is none.
-func (s *store) end(c *codec) (number uint64, at event.Time, err error) {
+// end is the number and the time of the last block, start's when there is none.
+func (s *store) end(c *codec, start Start) (number uint64, at event.Time, err error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: key(prefixBlock, 0), UpperBound: []byte{prefixBlock + 1}})
 	if err != nil {
 		return 0, 0, storeError(err)
 	}
 	defer release(it)
 	if !it.Last() {
-		return 0, 0, storeError(it.Error())
+		return start.Block, start.Time, storeError(it.Error())
 	}
 	number, ok := keyNumber(prefixBlock, it.Key())
 	if !ok {
@@ -199,10 +207,15 @@ func (l *Log) closeStore() error {
 	return errors.Join(err, l.closeDatabase())
 }
 
-// Last is the number of the last durable block, 0 when there is none.
+// Start is the block that the log begins after, which it does not have; zero
+// for a log from the beginning.
+func (l *Log) Start() Start { return l.start }
+
+// Last is the number of the last durable block, that of Start when there is
+// none.
 func (l *Log) Last() uint64 { return l.last.Load() }
 
-// LastTime is the time of the last durable block, 0 when there is none.
+// LastTime is the time of the last durable block, Start's when there is none.
 func (l *Log) LastTime() event.Time {
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
@@ -213,10 +226,10 @@ func (l *Log) LastTime() event.Time {
 // included, and how many blocks it holds. The bytes are 0 once it is closed.
 func (l *Log) Size() (bytes, blocks uint64) {
 	if l.enter() != nil {
-		return 0, l.Last()
+		return 0, l.Last() - l.start.Block
 	}
 	defer l.leave()
-	return l.db.Metrics().DiskSpaceUsage(), l.Last()
+	return l.db.Metrics().DiskSpaceUsage(), l.Last() - l.start.Block
 }
 
 // Append numbers the blocks and commits them together, synced: when it
@@ -293,10 +306,14 @@ func deletesUser(b *Block) (deletes bool, err error) {
 }
 
 // Read gives block n, its payload a copy of its own. A block beyond the end is
-// ErrNotFound; one that is damaged or missing is ErrCorrupt.
+// ErrNotFound, one from before Start ErrBeforeStart; one that is damaged or
+// missing is ErrCorrupt.
 func (l *Log) Read(n uint64) (*Block, error) {
 	if n == 0 || n > l.Last() {
 		return nil, fmt.Errorf("reading block %d of %d: %w", n, l.Last(), ErrNotFound)
+	}
+	if n <= l.start.Block {
+		return nil, fmt.Errorf("reading block %d: %w: it begins with block %d", n, ErrBeforeStart, l.start.Block+1)
 	}
 	var found *Block
 	err := l.scan(n, n, func(b *Block) error {
@@ -313,13 +330,17 @@ func (l *Log) Read(n uint64) (*Block, error) {
 // damaged or missing ends the scan with ErrCorrupt and its number; an error of
 // fn ends it with that error. The Block and its bytes are valid only during
 // fn. Starting more than one block beyond the end is ErrNotFound: a caller
-// that has seen blocks which the log does not have must not carry on.
+// that has seen blocks which the log does not have must not carry on. Starting
+// with a block from before Start is ErrBeforeStart.
 func (l *Log) Scan(from uint64, fn func(*Block) error) error {
 	last := l.Last()
 	if from > last+1 {
 		return fmt.Errorf("scanning from block %d of %d: %w", from, last, ErrNotFound)
 	}
-	return l.scan(max(from, 1), last, fn)
+	if from = max(from, 1); from <= l.start.Block {
+		return fmt.Errorf("scanning from block %d: %w: it begins with block %d", from, ErrBeforeStart, l.start.Block+1)
+	}
+	return l.scan(from, last, fn)
 }
 
 // scan is Scan for the blocks from..to, all of which must be there.

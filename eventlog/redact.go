@@ -120,6 +120,32 @@ func (l *Log) deletedUsers(number uint64) ([]string, error) {
 	return users, nil
 }
 
+// DeletionAfter is the number of the first block after block n that deletes a
+// user, 0 if there is none. State from before it is not to be brought up to
+// date by the log: once the deletion is redacted the log does not name the
+// user any more, whereas the state does.
+func (l *Log) DeletionAfter(n uint64) (block uint64, err error) {
+	errFound := errors.New("found")
+	err = l.Scan(n+1, func(b *Block) error {
+		if b.Kind != Catalogue {
+			return nil
+		}
+		deletes, err := deletesUser(b)
+		if err != nil {
+			return &CorruptError{Block: b.Number, Err: err}
+		}
+		if deletes {
+			block = b.Number
+			return errFound
+		}
+		return nil
+	})
+	if errors.Is(err, errFound) {
+		err = nil
+	}
+	return block, err
+}
+
 // pseudonym is what the id of the user becomes that the at-th deletion of a
 // block deletes.
 func pseudonym(deletion uint64, at int) string {

@@ -59,7 +59,7 @@ func putItem(id string) event.Change {
 func records(t testing.TB, l *Log) []string {
 	t.Helper()
 	var lines []string
-	err := l.Scan(1, func(b *Block) error {
+	err := l.Scan(l.Start().Block+1, func(b *Block) error {
 		n := 0
 		line := func(format string, args ...any) {
 			n++

@@ -13,6 +13,9 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"millrace/event"
+	"millrace/event/wire"
 )
 
 // Options say how a log is opened. The zero value is a log on the real file
@@ -25,6 +28,17 @@ type Options struct {
 	MaxDeadLetterBytes int64        // kept, 0 = 64 MiB
 	Logger             *slog.Logger // nil = silent
 	ReadOnly           bool         // nothing is changed on disk; the directory must hold a log
+
+	// Start is where a log begins that Open makes: its first block has the
+	// number after Start's. For a log that is there it must be zero or the same.
+	Start Start
+}
+
+// Start is the block that a log begins after: the last one that was applied to
+// the state which another machine has got. It is not in the log.
+type Start struct {
+	Block uint64
+	Time  event.Time
 }
 
 func (o Options) withDefaults() Options {
@@ -55,6 +69,7 @@ const (
 	prefixDeadLetter = 'd' // + sequence number: a refused input
 	prefixRedaction  = 'r' // + number of the deletion's block: a redaction that is not finished
 	prefixStatistics = 's' // one key: how many dead letters there are
+	prefixStart      = 'a' // one key: the Start, unless it is the zero one
 )
 
 const keyBytes = 9
@@ -247,6 +262,45 @@ func storeError(err error) error {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+// startVersion is the version of a stored Start.
+const startVersion = 1
+
+// start reads where the log begins.
+func (s *store) start() (Start, error) {
+	v, closer, err := s.db.Get([]byte{prefixStart})
+	if errors.Is(err, pebble.ErrNotFound) {
+		return Start{}, nil
+	}
+	if err != nil {
+		return Start{}, storeError(err)
+	}
+	defer release(closer)
+	r := wire.NewReader(v)
+	version := r.Byte()
+	at := Start{Block: r.Uvarint(), Time: event.Time(r.Varint())}
+	if err := r.End(); err != nil || version != startVersion {
+		return Start{}, fmt.Errorf("%w: the record of where it begins, version %d", ErrCorrupt, version)
+	}
+	return at, nil
+}
+
+// begin makes an empty log begin where the options say.
+func (l *Log) begin() error {
+	want := l.options.Start
+	if want == (Start{}) || want == l.start {
+		return nil
+	}
+	if l.start != (Start{}) || l.Last() > 0 {
+		return fmt.Errorf("%w: the log in %s begins after block %d and ends with %d, not after block %d",
+			ErrInvalid, l.dir, l.start.Block, l.Last(), want.Block)
+	}
+	v := wire.AppendVarint(wire.AppendUvarint([]byte{startVersion}, want.Block), int64(want.Time))
+	if err := l.update(func(b *pebble.Batch) error { return b.Set([]byte{prefixStart}, v, nil) }); err != nil {
+		return err
+	}
+	return l.load(l.store)
 }
 
 // release closes an iterator or a value of Pebble whose errors were looked at.

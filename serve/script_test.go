@@ -33,7 +33,7 @@ import (
 //	http            the input is "METHOD path", header lines, an empty line, a body
 //	world           makes a new one; arguments are the API keys
 //	fail part=text  makes a part fail: submit, overload, durable, log, wait,
-//	                engine, saving, sql, catalog, letters, redact, rank; without
+//	                engine, saving, sql, catalog, store, letters, redact, rank; without
 //	                arguments nothing fails any more
 //	habits USER     puts a profile, activity and sessions of a user into the views
 //	checkpoints     two of them have finished
@@ -109,7 +109,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 func (s *script) fail(t *testing.T, d *datadriven.TestData) {
 	w := s.world
 	w.SubmitErr, w.DurableErr, w.WaitErr, w.EngineErr = nil, nil, nil, nil
-	w.LogErr, w.SavingErr, w.SQLErr = nil, nil, nil
+	w.LogErr, w.SavingErr, w.SQLErr, w.StoreErr = nil, nil, nil, nil
 	w.CatalogErr, w.LettersErr, w.RedactErr, w.RankErr, w.RankPanic = nil, nil, nil, nil, false
 	for _, a := range d.CmdArgs {
 		err := fmt.Errorf("%w: %s", api.ErrUnavailable, strings.Join(a.Vals, " "))
@@ -132,6 +132,8 @@ func (s *script) fail(t *testing.T, d *datadriven.TestData) {
 			w.SQLErr = err
 		case "catalog":
 			w.CatalogErr = err
+		case "store":
+			w.StoreErr = err
 		case "letters":
 			w.LettersErr = err
 		case "redact":

@@ -10,6 +10,7 @@ import (
 
 	"millrace/catalog"
 	"millrace/catalog/sqlstore"
+	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/embedded"
 	"millrace/event"
 	"millrace/eventlog"
@@ -27,8 +28,9 @@ func (n *node) apiParts(ranker *rank.Ranker) api.Parts {
 	return api.Parts{
 		Ingest: ingest{n.appender}, Engine: apiEngine{n.engine}, Views: n.views, Catalog: apiCatalog{n.catalog}, Index: n.engine.Index(),
 		DeadLetters: deadLetters{n.log}, Redactor: redactor{n}, Recommender: recommender{ranker},
-		ViewNames: recommend.Topology(n.engine.Types(), recommend.Defaults()).Views(),
-		Types:     n.engine.Types, Version: version(), Logger: n.logger,
+		Savepoints: savepoint.API{Service: n.savepoints},
+		ViewNames:  recommend.Topology(n.engine.Types(), recommend.Defaults()).Views(),
+		Types:      n.engine.Types, Version: version(), Logger: n.logger,
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/goccy/go-yaml"
 
+	"millrace/cmd/millrace/savepoint"
 	"millrace/event"
 	"millrace/recommend/rank"
 )
@@ -31,6 +32,12 @@ type config struct {
 	Shards int `yaml:"shards" env:"MILLRACE_SHARDS"`
 	// CheckpointInterval is the least time between two checkpoints.
 	CheckpointInterval time.Duration `yaml:"checkpoint_interval" env:"MILLRACE_CHECKPOINT_INTERVAL"`
+	// CheckpointStore is where savepoints, and copies of checkpoints, are kept: a
+	// directory or s3://BUCKET/FOLDER; empty for the folder savepoints of Data.
+	CheckpointStore string `yaml:"checkpoint_store" env:"MILLRACE_CHECKPOINT_STORE"`
+	// CheckpointsRetained is how many copies of periodic checkpoints are kept
+	// there; 0 means that none are made.
+	CheckpointsRetained int `yaml:"checkpoints_retained" env:"MILLRACE_CHECKPOINTS_RETAINED"`
 	// OutOfOrderness is how late an event may be in event time before it
 	// counts as late.
 	OutOfOrderness time.Duration `yaml:"out_of_orderness" env:"MILLRACE_OUT_OF_ORDERNESS"`
@@ -176,12 +183,17 @@ func (c config) validate() error {
 		return fmt.Errorf("configuration: out_of_orderness: want 0s to 24h, got %v", c.OutOfOrderness)
 	case c.CheckpointInterval < 100*time.Millisecond:
 		return fmt.Errorf("configuration: checkpoint_interval: want at least 100ms, got %v", c.CheckpointInterval)
+	case c.CheckpointsRetained < 0 || c.CheckpointsRetained > 1000:
+		return fmt.Errorf("configuration: checkpoints_retained: want 0 to 1000, got %d", c.CheckpointsRetained)
 	case c.Ingest.MaxBlockEvents < 1 || c.Ingest.MaxBlockEvents > 1<<16:
 		return fmt.Errorf("configuration: ingest.max_block_events: want 1 to 65536, got %d", c.Ingest.MaxBlockEvents)
 	case c.Ingest.MaxQueuedEvents < 1 || c.Ingest.MaxQueuedMiB < 1:
 		return errors.New("configuration: ingest.max_queued_events and max_queued_mib: want at least 1")
 	case c.GCHeadroomMiB < 0 || c.GCHeadroomMiB > 1<<20:
 		return fmt.Errorf("configuration: gc_headroom_mib: want 0 to 1048576, got %d", c.GCHeadroomMiB)
+	}
+	if _, err := savepoint.OpenStore(c.CheckpointStore, c.Data); err != nil && c.CheckpointStore != "" {
+		return fmt.Errorf("configuration: checkpoint_store: %w", err)
 	}
 	for name, weights := range c.Recipes {
 		if err := weights.Validate(); err != nil {

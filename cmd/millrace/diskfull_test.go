@@ -19,6 +19,7 @@ import (
 
 	"millrace/serve"
 	"millrace/serve/api"
+	statememory "millrace/state/memory"
 )
 
 // ask sends a request and gives the answer's status and body.
@@ -126,7 +127,7 @@ func TestFullDisk(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("stop: %v", err)
 	}
-	result, err := verify(t.Context(), cfg.Data, 3)
+	result, err := verify(t.Context(), cfg.Data, 3, statememory.New())
 	if err != nil || !result.Equal || result.Events != 3 || result.Duplicates != 1 {
 		t.Errorf("verify: %+v, %v", result, err)
 	}

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	statememory "millrace/state/memory"
 )
 
 // killRounds is how often the server is killed.
@@ -44,7 +46,7 @@ func TestKill(t *testing.T) {
 		}
 	}
 	k.settle()
-	result, err := verify(context.Background(), k.data, 1+k.random.IntN(6))
+	result, err := verify(context.Background(), k.data, 1+k.random.IntN(6), statememory.New())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,8 +12,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"millrace/catalog/sqlite"
 	"millrace/catalog/sqlstore"
+	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/checkpoint"
 	"millrace/engine/embedded"
 	"millrace/event"
@@ -26,9 +29,9 @@ import (
 
 // The parts of a data directory.
 const (
-	logFolder   = "log"
-	stateFolder = "state"
-	catalogFile = "catalog.db"
+	logFolder   = savepoint.LogFolder
+	stateFolder = savepoint.StateFolder
+	catalogFile = savepoint.CatalogFile
 )
 
 // node is the embedded system: the parts of one data directory, wired.
@@ -40,6 +43,8 @@ type node struct {
 	catalog  *sqlstore.Store
 	engine   *embedded.Engine
 	logger   *slog.Logger
+
+	savepoints *savepoint.Service // nil but in a server
 
 	redactions sync.WaitGroup // that began when the log had recovered
 }
@@ -66,19 +71,17 @@ func (n *node) open(ctx context.Context, c config, program []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	if n.state, err = pebble.Open(filepath.Join(c.Data, stateFolder), pebble.Options{Logger: n.logger}); err != nil {
-		return err
+	if err := savepoint.Finish(c.Data); err != nil {
+		return fmt.Errorf("finish restoring a savepoint: %w", err)
 	}
-	if n.catalog, err = sqlite.Open(ctx, filepath.Join(c.Data, catalogFile)); err != nil {
-		return err
+	if err = n.openEngine(ctx, c); savepoint.CanRecover(err) {
+		err = n.fallBack(ctx, c, err)
 	}
-	n.views = memory.New()
-	n.engine, err = embedded.Open(embedded.Options{
-		Build: buildProgram, Shards: c.Shards, Log: interruptible{ctx, n.log}, State: n.state, Views: n.views, Catalog: n.catalog,
-		Duplicates: duplicates(), Checkpoints: checkpoint.Policy{Interval: c.CheckpointInterval}, PublishInterval: c.publishInterval, Logger: n.logger,
-	})
 	if err != nil {
 		return err
+	}
+	if err := savepoint.Settled(c.Data); err != nil {
+		return fmt.Errorf("remove damaged state: %w", err)
 	}
 	n.appender = eventlog.NewAppender(n.log, eventlog.AppenderOptions{
 		MaxBlockEvents:  c.Ingest.MaxBlockEvents,
@@ -91,6 +94,38 @@ func (n *node) open(ctx context.Context, c config, program []byte) (err error) {
 		return err
 	}
 	return n.resumeRedactions(ctx)
+}
+
+// fallBack goes on from a stored checkpoint, as the state is damaged.
+func (n *node) fallBack(ctx context.Context, c config, cause error) error {
+	store, err := savepoint.OpenStore(c.CheckpointStore, c.Data)
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	if err := n.closeEngine(); err != nil {
+		n.logger.Debug("closing damaged state", "error", err)
+	}
+	r := savepoint.Recovery{Program: program(), Store: store, Data: c.Data, Log: n.log, Logger: n.logger}
+	if _, err := r.Run(ctx, cause); err != nil {
+		return err
+	}
+	return n.openEngine(ctx, c)
+}
+
+// openEngine opens the state, what is made of it, and the engine.
+func (n *node) openEngine(ctx context.Context, c config) (err error) {
+	if n.state, err = pebble.Open(filepath.Join(c.Data, stateFolder), pebble.Options{Logger: n.logger}); err != nil {
+		return err
+	}
+	if n.catalog, err = sqlite.Open(ctx, filepath.Join(c.Data, catalogFile)); err != nil {
+		return err
+	}
+	n.views = memory.New()
+	n.engine, err = embedded.Open(embedded.Options{
+		Build: buildProgram, Shards: c.Shards, Log: interruptible{ctx, n.log}, State: n.state, Views: n.views, Catalog: n.catalog,
+		Duplicates: duplicates(), Checkpoints: checkpoint.Policy{Interval: c.CheckpointInterval}, PublishInterval: c.publishInterval, Logger: n.logger,
+	})
+	return err
 }
 
 // interruptible is a log whose replay ends with ctx: a start that takes long can
@@ -181,6 +216,9 @@ func (n *node) Redact(ctx context.Context, user string, deletion uint64) error {
 	if err := n.catalog.Erase(ctx); err != nil {
 		return fmt.Errorf("redact: %w", err)
 	}
+	if n.savepoints != nil {
+		n.savepoints.UserDeleted(deletion)
+	}
 	n.logger.Info("a deleted user's events were redacted", "block", deletion)
 	return nil
 }
@@ -190,9 +228,24 @@ func (n *node) Redact(ctx context.Context, user string, deletion uint64) error {
 func (n *node) close() error {
 	var errs []error
 	began := time.Now()
+	if n.savepoints != nil {
+		n.savepoints.Close()
+	}
 	if n.appender != nil {
 		errs = append(errs, n.appender.Close())
 	}
+	errs = append(errs, n.closeEngine())
+	if n.log != nil {
+		errs = append(errs, n.log.Close())
+	}
+	n.redactions.Wait()
+	n.logger.Debug("closed", "took", time.Since(began))
+	return errors.Join(errs...)
+}
+
+// closeEngine closes what openEngine has opened, also if it failed.
+func (n *node) closeEngine() error {
+	var errs []error
 	if n.engine != nil {
 		errs = append(errs, n.engine.Close())
 	}
@@ -205,12 +258,35 @@ func (n *node) close() error {
 	if n.state != nil {
 		errs = append(errs, n.state.Close())
 	}
-	if n.log != nil {
-		errs = append(errs, n.log.Close())
-	}
-	n.redactions.Wait()
-	n.logger.Debug("closed", "took", time.Since(began))
+	n.engine, n.views, n.catalog, n.state = nil, nil, nil, nil
 	return errors.Join(errs...)
+}
+
+// program is what savepoints belong to.
+func program() savepoint.Program {
+	return savepoint.Program{Build: buildProgram, Duplicates: duplicates(), Release: version()}
+}
+
+// serveSavepoints lets the node's savepoints be made while it runs, and its
+// checkpoints be copied.
+func (n *node) serveSavepoints(c config) error {
+	store, err := savepoint.OpenStore(c.CheckpointStore, c.Data)
+	if err != nil {
+		return fmt.Errorf("configuration: checkpoint_store: %w", err)
+	}
+	n.savepoints = savepoint.NewService(savepoint.ServiceOptions{
+		Program: program(), Store: store, Data: c.Data, Retained: c.CheckpointsRetained,
+		Engine: n.engine, State: n.state, Log: n.log, Logger: n.logger,
+	})
+	return nil
+}
+
+// newSavepoint is the command millrace savepoint.
+func newSavepoint() *cobra.Command {
+	return savepoint.New(savepoint.Wiring{Program: program(), CheckData: checkData, Settings: func(path string) (data, store string, err error) {
+		c, err := loadConfig(path)
+		return c.Data, c.CheckpointStore, err
+	}})
 }
 
 // programVersion is the version of the configuration record's form.

@@ -72,6 +72,9 @@ func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(
 		return err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
+	if err := n.serveSavepoints(cfg); err != nil {
+		return err
+	}
 	options.Parts = n.apiParts(rank.New(n.engine.Index(), cfg.Recipes))
 	server, err := serve.New(options)
 	if err != nil {

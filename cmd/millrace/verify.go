@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,9 +11,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"millrace/catalog/sqlite"
+	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/embedded"
 	"millrace/eventlog"
 	"millrace/operator"
+	"millrace/state"
 	statememory "millrace/state/memory"
 	"millrace/state/pebble"
 	viewmemory "millrace/view/memory"
@@ -33,7 +36,7 @@ type verifyResult struct {
 }
 
 func newVerify() *cobra.Command {
-	var data, path string
+	var data, path, base, store string
 	var shards int
 	var asJSON bool
 	c := &cobra.Command{
@@ -43,7 +46,10 @@ func newVerify() *cobra.Command {
 blocks after it), replays the whole log into a fresh engine with another number
 of shards, and compares every state of every operator, every answer of every
 view and the catalogue. It exits 0 only if all are equal. The server must be
-stopped.`,
+stopped.
+
+The log of a directory that a savepoint was restored into begins after it: there the
+replay begins with that savepoint, --savepoint ID.`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if shards < 1 || shards > operator.KeyGroups {
@@ -56,7 +62,12 @@ stopped.`,
 			if !c.Flags().Changed("data") {
 				data = cfg.Data
 			}
-			result, err := verify(c.Context(), data, shards)
+			begin, done, err := replayBase(c.Context(), base, cmp.Or(store, cfg.CheckpointStore), data)
+			if err != nil {
+				return err
+			}
+			result, err := verify(c.Context(), data, shards, begin)
+			err = errors.Join(err, done())
 			if err != nil {
 				return err
 			}
@@ -74,6 +85,8 @@ stopped.`,
 	c.Flags().StringVar(&path, "config", "", "configuration file, for where the data is")
 	c.Flags().StringVar(&data, "data", defaultConfig().Data, "data directory")
 	c.Flags().IntVar(&shards, "shards", 3, "number of shards of the fresh engine")
+	c.Flags().StringVar(&base, "savepoint", "", "savepoint to begin the replay with, in place of the beginning")
+	c.Flags().StringVar(&store, "to", "", "where that savepoint is kept (default as millrace savepoint has it)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as one JSON line")
 	return c
 }
@@ -113,8 +126,34 @@ func openStored(data string) (*eventlog.Log, error) {
 	return log, err
 }
 
-// verify compares what a data directory recovers to with a clean replay.
-func verify(ctx context.Context, data string, shards int) (result verifyResult, err error) {
+// replayBase is the state that a replay begins with: none, or that of a
+// savepoint, which is fetched. done removes it.
+func replayBase(ctx context.Context, id, address, data string) (base state.Backend, done func() error, err error) {
+	if id == "" {
+		return statememory.New(), func() error { return nil }, nil
+	}
+	store, err := savepoint.OpenStore(address, data)
+	if err != nil {
+		return nil, nil, err
+	}
+	dir, err := os.MkdirTemp("", "millrace-verify-*")
+	if err != nil {
+		return nil, nil, err
+	}
+	remove := func() error { return os.RemoveAll(dir) }
+	if _, err := store.Fetch(ctx, id, filepath.Join(dir, stateFolder)); err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
+	backend, err := pebble.Open(filepath.Join(dir, stateFolder), pebble.Options{})
+	if err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
+	return backend, func() error { return errors.Join(backend.Close(), remove()) }, nil
+}
+
+// verify compares what a data directory recovers to with a clean replay, which
+// begins with the state base.
+func verify(ctx context.Context, data string, shards int, base state.Backend) (result verifyResult, err error) {
 	log, err := openStored(data)
 	if err != nil {
 		return result, err
@@ -138,8 +177,12 @@ func verify(ctx context.Context, data string, shards int) (result verifyResult, 
 	}
 	defer func() { err = errors.Join(err, live.Close()) }()
 	fresh, err := embedded.Inspect(embedded.Options{
-		Build: buildProgram, Log: log, State: statememory.New(), Views: viewmemory.New(), Duplicates: duplicates(), Shards: shards,
+		Build: buildProgram, Log: log, State: base, Views: viewmemory.New(), Duplicates: duplicates(), Shards: shards,
 	})
+	if errors.Is(err, eventlog.ErrBeforeStart) {
+		return result, fmt.Errorf("%s was restored from a savepoint, and its log begins with block %d: give that savepoint with --savepoint ID --to STORE",
+			data, log.Start().Block+1)
+	}
 	if err != nil {
 		return result, fmt.Errorf("replay %s: %w", data, err)
 	}

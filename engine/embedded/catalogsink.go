@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"millrace/catalog"
 	"millrace/event"
+	"millrace/operator"
 	"millrace/state"
 )
 
@@ -43,10 +45,11 @@ type catalogSink struct {
 	stopped chan struct{}
 }
 
-// newCatalogSink brings SQL in line with a checkpoint: a database that is
-// behind it, new or lost, is built again from the index. One that is ahead
+// newCatalogSink brings SQL in line with the checkpoint that was restored: a
+// database that is behind it, new or lost, is built again. One that is ahead
 // ignores the blocks that it has.
-func newCatalogSink(store catalog.Store, index *catalog.Index, checkpoint uint64, logger *slog.Logger) (*catalogSink, error) {
+func newCatalogSink(store catalog.Store, c *core, logger *slog.Logger) (*catalogSink, error) {
+	checkpoint := c.block
 	s := &catalogSink{store: store, logger: logger, applied: checkpoint, block: checkpoint, stopped: make(chan struct{})}
 	s.changed = sync.NewCond(&s.mutex)
 	if store == nil {
@@ -55,13 +58,36 @@ func newCatalogSink(store catalog.Store, index *catalog.Index, checkpoint uint64
 	}
 	applied, err := store.Applied(context.Background())
 	if err == nil && applied < checkpoint {
-		err = store.Rebuild(context.Background(), checkpoint, index.Items(), index.Users())
+		var users []*event.User
+		if users, err = c.knownUsers(); err == nil {
+			err = store.Rebuild(context.Background(), checkpoint, c.index.Items(), slices.Values(users))
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open catalogue: %w", err)
 	}
 	go s.run()
 	return s, nil
+}
+
+// knownUsers are the users of whom the catalogue knows something, and those of
+// whom there is only state, as they have sent events and nobody has described
+// them: SQL has a row for each.
+func (c *core) knownUsers() ([]*event.User, error) {
+	users := slices.Collect(c.index.Users())
+	seen := map[string]bool{}
+	stages := map[string]bool{} // that are keyed by user
+	for _, n := range c.pipeline.Topology().Nodes() {
+		stages[n.Name] = n.Subject == operator.SubjectUser
+	}
+	err := c.pipeline.State(func(stage, key string, _ []byte) error {
+		if stages[stage] && !seen[key] && c.index.User(key) == nil {
+			seen[key] = true
+			users = append(users, &event.User{ID: key})
+		}
+		return nil
+	})
+	return users, err
 }
 
 // put queues the changes of a block.

@@ -126,32 +126,48 @@ func (c *core) restore(backend state.Backend) error {
 		}
 		return err
 	}
-	r := wire.NewReader(latest.Meta)
-	version := r.Byte()
-	if version < 1 || version > metaVersion {
-		return fmt.Errorf("checkpoint of block %d has format %d: this release reads 1 to %d", latest.Block, version, metaVersion)
+	m, err := parseMeta(latest)
+	if err != nil {
+		return err
 	}
-	streamTime := event.Time(r.Varint())
-	c.events = r.Uvarint()
-	if version > 1 {
-		c.repeats = r.Uvarint()
-	}
-	config := slices.Clone(r.Bytes())
-	for range r.Count() {
-		name := r.String()
-		c.positions[name] = r.Uvarint()
-	}
-	if r.Err() != nil {
-		return fmt.Errorf("checkpoint of block %d: %w", latest.Block, r.Err())
-	}
-	if len(config) > 0 {
-		if err := c.configure(config); err != nil {
+	c.events, c.repeats, c.positions = m.events, m.repeats, m.positions
+	if len(m.config) > 0 {
+		if err := c.configure(m.config); err != nil {
 			return err
 		}
 	}
 	c.block = latest.Block
-	c.source.Restore(streamTime)
+	c.source.Restore(m.streamTime)
 	return c.load(backend)
+}
+
+// checkpointMeta is what core.meta writes.
+type checkpointMeta struct {
+	streamTime      event.Time
+	events, repeats uint64
+	config          []byte
+	positions       map[string]uint64
+}
+
+func parseMeta(latest *state.Checkpoint) (checkpointMeta, error) {
+	r := wire.NewReader(latest.Meta)
+	version := r.Byte()
+	if version < 1 || version > metaVersion {
+		return checkpointMeta{}, fmt.Errorf("checkpoint of block %d has format %d: this release reads 1 to %d", latest.Block, version, metaVersion)
+	}
+	m := checkpointMeta{streamTime: event.Time(r.Varint()), events: r.Uvarint(), positions: map[string]uint64{}}
+	if version > 1 {
+		m.repeats = r.Uvarint()
+	}
+	m.config = slices.Clone(r.Bytes())
+	for range r.Count() {
+		name := r.String()
+		m.positions[name] = r.Uvarint()
+	}
+	if r.Err() != nil {
+		return m, fmt.Errorf("checkpoint of block %d: %w", latest.Block, r.Err())
+	}
+	return m, nil
 }
 
 // load reads all keyed state and the catalogue.

@@ -164,7 +164,7 @@ func (e *Engine) recover() error {
 	}
 	from := e.core.block
 	e.recovered = from
-	sink, err := newCatalogSink(e.options.Catalog, e.index, from, e.options.Logger)
+	sink, err := newCatalogSink(e.options.Catalog, e.core, e.options.Logger)
 	if err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}

@@ -98,6 +98,10 @@ func (a *API) routes() {
 		"How the server is doing, once a second, as server-sent events"), map[string]any{"message": Stats{}}, a.streamStats)
 	register(a, operation("getCheckpoints", http.MethodGet, "/v1/checkpoints", "operations", "The latest checkpoints"), a.checkpoints)
 	register(a, operation("getDeadLetters", http.MethodGet, "/v1/deadletters", "operations", "Events that were refused"), a.deadLetters)
+	register(a, accepted(operation("postSavepoint", http.MethodPost, "/v1/savepoints", "operations", "Make a savepoint")), a.postSavepoint)
+	register(a, operation("getSavepoints", http.MethodGet, "/v1/savepoints", "operations", "The savepoints"), a.savepoints)
+	register(a, operation("getSavepoint", http.MethodGet, "/v1/savepoints/{id}", "operations", "A savepoint"), a.savepoint)
+	register(a, operation("deleteSavepoint", http.MethodDelete, "/v1/savepoints/{id}", "operations", "Dispose of a savepoint"), a.deleteSavepoint)
 	register(a, operation("getSource", http.MethodGet, "/v1/sources/{name}", "operations", "How far an import has got"), a.source)
 
 	register(a, operation("postEvents", http.MethodPost, "/v1/events", "events", "Send events"), a.postEvents)
@@ -128,6 +132,12 @@ func (a *API) routes() {
 
 func operation(id, method, path, tag, summary string) huma.Operation {
 	return huma.Operation{OperationID: id, Method: method, Path: path, Tags: []string{tag}, Summary: summary}
+}
+
+// accepted is an operation that only begins what it was asked for.
+func accepted(op huma.Operation) huma.Operation {
+	op.DefaultStatus = http.StatusAccepted
+	return op
 }
 
 // publish serves the OpenAPI document.

@@ -25,6 +25,13 @@ var (
 	ErrCursor = errors.New("unknown cursor")
 	// ErrRecipe is the error of a recipe that there is none of.
 	ErrRecipe = errors.New("unknown recipe")
+	// ErrSavepointName is the error of a text that can not name a savepoint,
+	// ErrSavepointUnknown that of a name that none has, and ErrSavepointConflict
+	// that of one that is taken or is being worked on. Clients are told the text
+	// of the whole error.
+	ErrSavepointName     = errors.New("not a name of a savepoint")
+	ErrSavepointUnknown  = errors.New("there is no such savepoint")
+	ErrSavepointConflict = errors.New("this can not be done now")
 )
 
 // statusGone is the status that is logged for a client that went away before
@@ -51,6 +58,9 @@ var answers = []struct {
 	{ErrUnavailable, http.StatusServiceUnavailable, 5 * time.Second},
 	{ErrCursor, http.StatusBadRequest, 0}, // worded by its handler, as is the next
 	{ErrRecipe, http.StatusBadRequest, 0},
+	{ErrSavepointName, http.StatusBadRequest, 0},
+	{ErrSavepointUnknown, http.StatusNotFound, 0},
+	{ErrSavepointConflict, http.StatusConflict, 0},
 	{catalog.ErrNotFound, http.StatusNotFound, 0},
 	{catalog.ErrInvalid, http.StatusBadRequest, 0},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, retryOverload},

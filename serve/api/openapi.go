@@ -49,9 +49,10 @@ type UserBody struct {
 
 // document is what huma can not see in the types of a route.
 type document struct {
-	body   any   // a value of the type that a JSON body is read as, nil without one
-	many   bool  // the body is one, a list of them, or one a line
-	status []int // of errors besides 400, 401 and 403
+	body     any   // a value of the type that a JSON body is read as, nil without one
+	many     bool  // the body is one, a list of them, or one a line
+	optional bool  // the body may be left out
+	status   []int // of errors besides 400, 401 and 403
 }
 
 // Examples of answers are in examples/OPERATION.json, of bodies in
@@ -61,9 +62,10 @@ type document struct {
 var examples embed.FS
 
 var (
-	notFound  = []int{http.StatusNotFound}
-	readsBody = []int{http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusTooManyRequests}
-	writesLog = append([]int{http.StatusServiceUnavailable}, readsBody...)
+	notFound    = []int{http.StatusNotFound}
+	unavailable = []int{http.StatusServiceUnavailable}
+	readsBody   = []int{http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusTooManyRequests}
+	writesLog   = append([]int{http.StatusServiceUnavailable}, readsBody...)
 )
 
 // documents by operation.
@@ -74,6 +76,11 @@ var documents = map[string]document{
 	"getCheckpoints": {},
 	"getDeadLetters": {},
 	"getSource":      {status: notFound},
+
+	"postSavepoint":   {body: SavepointBody{}, optional: true, status: append([]int{http.StatusConflict}, writesLog...)},
+	"getSavepoints":   {status: unavailable},
+	"getSavepoint":    {status: append(unavailable, notFound...)},
+	"deleteSavepoint": {status: append([]int{http.StatusConflict, http.StatusNotFound}, unavailable...)},
 
 	"postEvents": {body: EventBody{}, many: true, status: append([]int{http.StatusConflict}, writesLog...)},
 
@@ -141,15 +148,17 @@ func (d *document) apply(op *huma.Operation, schemas huma.Registry) {
 		}
 		op.Responses[strconv.Itoa(status)] = &huma.Response{Description: http.StatusText(status), Content: problems}
 	}
-	if media := op.Responses["200"].Content["application/json"]; media != nil {
-		media.Example = example(op.OperationID)
+	for _, success := range []string{"200", "202"} {
+		if answer := op.Responses[success]; answer != nil && answer.Content["application/json"] != nil {
+			answer.Content["application/json"].Example = example(op.OperationID)
+		}
 	}
 	if d.body == nil {
 		return
 	}
 	one := schemas.Schema(reflect.TypeOf(d.body), true, "")
 	media := &huma.MediaType{Schema: one, Example: example(op.OperationID + ".body")}
-	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": media}}
+	op.RequestBody = &huma.RequestBody{Required: !d.optional, Content: map[string]*huma.MediaType{"application/json": media}}
 	if d.many {
 		media.Schema = &huma.Schema{OneOf: []*huma.Schema{one, {Type: huma.TypeArray, Items: one}}}
 		op.RequestBody.Content["application/x-ndjson"] = &huma.MediaType{

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -166,5 +167,154 @@ func (a *API) source(_ context.Context, in *SourceInput) (*SourceOutput, error) 
 	}
 	out := &SourceOutput{}
 	out.Body.Source, out.Body.Next = in.Name, next
+	return out, nil
+}
+
+// SavepointStageRecord is what a savepoint holds of a stage.
+type SavepointStageRecord struct {
+	Name         string `json:"name"`
+	StateVersion int    `json:"state_version" doc:"Of the format; an older release than the one that writes it can not restore it."`
+	Keys         uint64 `json:"keys"`
+	Bytes        uint64 `json:"bytes" doc:"Of keys and values, before any compression."`
+}
+
+// SavepointRecord is a savepoint. What is not known yet is left out.
+type SavepointRecord struct {
+	ID            string                 `json:"id"`
+	Kind          string                 `json:"kind" enum:"savepoint,checkpoint" doc:"A checkpoint is a copy of a periodic one, and removed when there are newer ones."`
+	State         string                 `json:"state" enum:"in_progress,completed,failed"`
+	Reason        string                 `json:"reason,omitempty" doc:"Why it failed."`
+	Asked         string                 `json:"asked,omitempty" format:"date-time" doc:"When this server was asked for it; only while it is in progress or has failed."`
+	Created       string                 `json:"created,omitempty" format:"date-time"`
+	Block         uint64                 `json:"block,omitempty" doc:"It holds the state after this block."`
+	StreamTime    string                 `json:"stream_time,omitempty" format:"date-time" doc:"The largest event time in it."`
+	Watermark     string                 `json:"watermark,omitempty" format:"date-time"`
+	Events        uint64                 `json:"events,omitempty" doc:"That count."`
+	Release       string                 `json:"release,omitempty" doc:"That made it."`
+	Files         int                    `json:"files,omitempty"`
+	Bytes         int64                  `json:"bytes,omitempty" doc:"Of the files; those that others have too are stored once."`
+	Stages        []SavepointStageRecord `json:"stages,omitempty"`
+	Configuration map[string]any         `json:"configuration,omitempty" doc:"What it was computed with."`
+}
+
+// Record is the savepoint as it is sent; brief leaves out stages and
+// configuration.
+func (s *Savepoint) Record(brief bool) SavepointRecord {
+	r := SavepointRecord{ID: s.ID, Kind: s.Kind, State: s.State, Reason: s.Reason}
+	if !s.Asked.IsZero() {
+		r.Asked = event.FromGo(s.Asked).String()
+	}
+	if s.Created.IsZero() {
+		return r
+	}
+	r.Created, r.Block, r.Events, r.Release = event.FromGo(s.Created).String(), s.Block, s.Events, s.Release
+	r.Files, r.Bytes = s.Files, s.Bytes
+	if s.StreamTime != event.MinTime {
+		r.StreamTime = s.StreamTime.String()
+	}
+	if s.Watermark != event.MinTime {
+		r.Watermark = s.Watermark.String()
+	}
+	if brief {
+		return r
+	}
+	for _, stage := range s.Stages {
+		r.Stages = append(r.Stages, SavepointStageRecord{stage.Name, int(stage.Version), stage.Keys, stage.Bytes})
+	}
+	if json.Unmarshal(s.Config, &r.Configuration) != nil {
+		r.Configuration = nil // none, or nothing that JSON can show
+	}
+	return r
+}
+
+// SavepointBody is the body of POST /v1/savepoints, which may be left out.
+type SavepointBody struct {
+	Name string `json:"name,omitempty" maxLength:"64" doc:"1 to 64 of a-z, 0-9 and . _ -; the server makes one up if there is none."`
+}
+
+// SavepointsInput is the request of POST /v1/savepoints.
+type SavepointsInput struct{ HTTP }
+
+// SavepointInput is a request about one savepoint.
+type SavepointInput struct {
+	ID string `path:"id" doc:"The id that POST /v1/savepoints answered with." example:"before-upgrade"`
+}
+
+// SavepointOutput is one savepoint.
+type SavepointOutput struct{ Body SavepointRecord }
+
+// SavepointsOutput is the answer of GET /v1/savepoints.
+type SavepointsOutput struct {
+	Body struct {
+		Savepoints []SavepointRecord `json:"savepoints" doc:"Oldest block first, then those in progress and those that failed, of which the latest are remembered until a restart."`
+	}
+}
+
+// SavepointDeletion is the answer of DELETE /v1/savepoints/{id}.
+type SavepointDeletion struct {
+	Body struct {
+		ID string `json:"id"`
+	}
+}
+
+func (a *API) postSavepoint(ctx context.Context, in *SavepointsInput) (*SavepointOutput, error) {
+	body, err := a.intake.Read(in.request)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Release()
+	var asked SavepointBody
+	if len(body.Bytes) > 0 {
+		if err := strict.JSON(body.Bytes, &asked); err != nil {
+			return nil, err
+		}
+	}
+	s, err := a.parts.Savepoints.Create(ctx, asked.Name)
+	if errors.Is(err, ErrSavepointName) {
+		return nil, problem.BadField("name", savepointNames, asked.Name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &SavepointOutput{s.Record(false)}, nil
+}
+
+// savepointNames says what a savepoint can be called.
+const savepointNames = "1 to 64 of a-z, 0-9 and . _ -, with a letter or digit at both ends"
+
+func (a *API) savepoints(ctx context.Context, _ *Empty) (*SavepointsOutput, error) {
+	list, err := a.parts.Savepoints.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &SavepointsOutput{}
+	out.Body.Savepoints = make([]SavepointRecord, len(list))
+	for i := range list {
+		out.Body.Savepoints[i] = list[i].Record(true)
+	}
+	return out, nil
+}
+
+func (a *API) savepoint(ctx context.Context, in *SavepointInput) (*SavepointOutput, error) {
+	s, err := a.parts.Savepoints.Get(ctx, in.ID)
+	if errors.Is(err, ErrSavepointName) {
+		return nil, problem.BadField("id", savepointNames, in.ID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &SavepointOutput{s.Record(false)}, nil
+}
+
+func (a *API) deleteSavepoint(ctx context.Context, in *SavepointInput) (*SavepointDeletion, error) {
+	err := a.parts.Savepoints.Dispose(ctx, in.ID)
+	if errors.Is(err, ErrSavepointName) {
+		return nil, problem.BadField("id", savepointNames, in.ID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := &SavepointDeletion{}
+	out.Body.ID = in.ID
 	return out, nil
 }

@@ -22,6 +22,7 @@ type Parts struct {
 	DeadLetters DeadLetters
 	Redactor    Redactor
 	Recommender Recommender
+	Savepoints  Savepoints
 
 	// Types are the event types that are accepted; nil means the defaults.
 	Types func() *event.Types
@@ -205,6 +206,50 @@ type Redactor interface {
 	// Redact makes the events of a user before a block unreadable for ever
 	// and returns when that is durable. The error is ErrUnavailable.
 	Redact(ctx context.Context, user string, block uint64) error
+}
+
+// Savepoint is the state after one block, kept in an object store.
+type Savepoint struct {
+	ID     string
+	Kind   string    // savepoint, or checkpoint for a copy of a periodic one
+	State  string    // in_progress, completed or failed
+	Reason string    // why it failed; clients read it
+	Asked  time.Time // when this server was asked for it; zero if it was another one
+
+	// The rest is known of one that is completed.
+	Created    time.Time
+	Block      uint64
+	StreamTime event.Time // MinTime if there is none, as for the next
+	Watermark  event.Time
+	Events     uint64
+	Release    string
+	Files      int
+	Bytes      int64
+	Stages     []SavepointStage
+	Config     []byte // JSON
+}
+
+// SavepointStage is what a savepoint holds of a stage.
+type SavepointStage struct {
+	Name    string
+	Version uint8 // of the state's format
+	Keys    uint64
+	Bytes   uint64
+}
+
+// Savepoints keeps savepoints. The errors are ErrSavepointName,
+// ErrSavepointUnknown, ErrSavepointConflict and ErrUnavailable.
+type Savepoints interface {
+	// Create begins to make one of all that was acknowledged. An empty name
+	// means one of its choice.
+	Create(ctx context.Context, name string) (Savepoint, error)
+	// List is all of them, oldest block first, and then those that are being
+	// made or have failed.
+	List(ctx context.Context) ([]Savepoint, error)
+	// Get is one of them.
+	Get(ctx context.Context, id string) (Savepoint, error)
+	// Dispose removes one.
+	Dispose(ctx context.Context, id string) error
 }
 
 // Request is a request for recommendations, for a user or for a session.

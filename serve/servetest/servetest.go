@@ -41,6 +41,7 @@ type World struct {
 	RedactErr  error // of Redactor.Redact
 	RankErr    error // of Recommender.Recommend
 	RankPanic  bool  // Recommender.Recommend panics
+	StoreErr   error // of Savepoints
 	// Full says whether there is no room for the try so many, from 1, to hand
 	// over a batch; nil: there always is.
 	Full func(try int) bool
@@ -67,6 +68,7 @@ type World struct {
 	refused    []api.DeadLetter
 	redacted   []string
 	purged     []string
+	savepoints []api.Savepoint
 }
 
 // New makes an empty World.
@@ -82,7 +84,7 @@ func New() *World {
 func (w *World) Parts() api.Parts {
 	return api.Parts{
 		Ingest: ingest{w}, Engine: engine{w}, Views: w.Views, Catalog: sql{w}, Index: w.Index,
-		DeadLetters: letters{w}, Redactor: redactor{w}, Recommender: recommender{w},
+		DeadLetters: letters{w}, Redactor: redactor{w}, Recommender: recommender{w}, Savepoints: savepoints{w},
 		Now: func() time.Time { return Now }, Version: "test",
 	}
 }

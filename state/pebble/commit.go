@@ -76,6 +76,9 @@ func isEmpty(db *pebble.DB, from, to []byte) (bool, error) {
 // ingest writes tables with fn and takes all of them into the database in one
 // atomic and durable step. If that fails the database is as it was.
 func (b *Backend) ingest(db *pebble.DB, fn func(*tables) error) error {
+	if b.opts.ReadOnly {
+		return pebble.ErrReadOnly
+	}
 	w := &tables{backend: b, db: db}
 	err := fn(w)
 	err = errors.Join(err, w.close(), b.room())

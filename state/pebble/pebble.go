@@ -24,6 +24,9 @@ type Options struct {
 	FS     vfs.FS       // where the directory is; nil = the operating system's
 	Cache  int64        // bytes of memory for blocks that were read; 0 = 8 MiB
 	Logger *slog.Logger // for what goes wrong in the background; nil = nowhere
+	// ReadOnly opens a directory that must be there, and changes nothing in it
+	// but the file of its lock. Commit, Drop and Compact fail.
+	ReadOnly bool
 }
 
 // Backend is a state.Backend on disk. Commits are tables written beside the
@@ -59,7 +62,11 @@ func Open(dir string, o Options) (*Backend, error) {
 }
 
 func (b *Backend) open() (err error) {
-	if err := makeDir(b.fs, b.dir); err != nil {
+	if b.opts.ReadOnly {
+		if _, err := b.fs.Stat(b.dir); err != nil {
+			return err
+		}
+	} else if err := makeDir(b.fs, b.dir); err != nil {
 		return err
 	}
 	if b.lock, err = lockDir(b.dir, b.fs); err != nil {
@@ -77,8 +84,10 @@ func (b *Backend) open() (err error) {
 	if err := b.openDatabase(); err != nil {
 		return err
 	}
-	if err := b.clearIncoming(); err != nil {
-		return err
+	if !b.opts.ReadOnly {
+		if err := b.clearIncoming(); err != nil {
+			return err
+		}
 	}
 	b.latest, err = readLatest(b.db)
 	if errors.Is(err, state.ErrNone) {
@@ -110,6 +119,7 @@ func databaseOptions(fs vfs.FS, o Options) *pebble.Options {
 	opts := &pebble.Options{
 		FS:        fs,
 		CacheSize: o.Cache,
+		ReadOnly:  o.ReadOnly,
 		Logger:    logger{o.Logger},
 		EventListener: &pebble.EventListener{
 			DataCorruption:  logger{o.Logger}.dataCorruption,
