@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"millrace/event"
+	"millrace/operator/internal/calendar"
+	"millrace/operator/internal/filter"
 )
 
 // Cold is where the state of keys can be read back that are not in memory: what
@@ -36,17 +38,17 @@ type Evictor interface {
 
 // cold is what a table knows of the keys that are not in memory.
 type cold[K Key] struct {
-	read    Cold   // nil if all keys are in memory
-	any     bool   // whether there are any
-	known   filter // of the keys that have ever been
+	read    Cold          // nil if all keys are in memory
+	any     bool          // whether there are any
+	known   filter.Filter // of the keys that have ever been
 	hand    uint32
-	keys    []K      // of those with timers
-	free    []uint32 // of keys, what is nobody's
-	timers  calendar // of them in event time
-	clock   calendar // and in processing time
-	held    []uint32 // slots of keys that the checkpoint under way deletes
-	written int64    // bytes of the states that were encoded last
-	states  int64    // how many these were
+	keys    []K               // of those with timers
+	free    []uint32          // of keys, what is nobody's
+	timers  calendar.Calendar // of them in event time
+	clock   calendar.Calendar // and in processing time
+	held    []uint32          // slots of keys that the checkpoint under way deletes
+	written int64             // bytes of the states that were encoded last
+	states  int64             // how many these were
 }
 
 // keyOverhead is what a key takes besides its slot: its share of the index, of
@@ -61,7 +63,7 @@ func (t *table[K, S, I]) Bytes() int64 {
 	if t.pointers && t.cold.states > 0 {
 		beside = 32 + 2*t.cold.written/t.cold.states
 	}
-	return n*(int64(unsafe.Sizeof(slot[K, S]{}))+keyOverhead+beside) + t.cold.known.bytes()
+	return n*(int64(unsafe.Sizeof(slot[K, S]{}))+keyOverhead+beside) + t.cold.known.Bytes()
 }
 
 // Dirty counts slots that have changed.
@@ -89,14 +91,14 @@ func (t *table[K, S, I]) Evict(bytes int64) {
 
 func (t *table[K, S, I]) evict(i uint32, s *slot[K, S]) {
 	if s.due != event.MaxTime {
-		t.cold.timers.push(entry{at: s.due, slot: t.keepKey(s.key)})
+		t.cold.timers.Push(calendar.Entry{At: s.due, Whose: t.keepKey(s.key)})
 	}
 	if first := t.firstClock(i); first != event.MaxTime {
-		t.cold.clock.push(entry{at: first, slot: t.keepKey(s.key)})
+		t.cold.clock.Push(calendar.Entry{At: first, Whose: t.keepKey(s.key)})
 	}
 	hash := t.hash(s.key)
 	if !s.is(slotThawed) {
-		t.cold.known.add(hash)
+		t.cold.known.Add(hash)
 	}
 	t.slots.remove(hash, i)
 	t.drop(i, s)
@@ -134,7 +136,7 @@ func (t *table[K, S, I]) keepKey(k K) uint32 {
 
 // thaw reads a key back that is not in memory. It is nil if there is nothing.
 func (t *table[K, S, I]) thaw(k K) (uint32, *slot[K, S]) {
-	if !t.cold.known.has(t.hash(k)) {
+	if !t.cold.known.Has(t.hash(k)) {
 		return 0, nil
 	}
 	key := KeyBytes(t.coldKey[:0], k)
@@ -178,15 +180,15 @@ func (t *table[K, S, I]) over(i uint32) bool {
 }
 
 // thawDue reads the keys back whose timers are due.
-func (t *table[K, S, I]) thawDue(q *calendar, until event.Time, most int) (more bool) {
-	for q.due(until) {
+func (t *table[K, S, I]) thawDue(q *calendar.Calendar, until event.Time, most int) (more bool) {
+	for q.Due(until) {
 		if most--; most < 0 {
 			return true
 		}
-		e := q.pop()
-		k := t.cold.keys[e.slot]
-		t.cold.keys[e.slot] = *new(K)
-		t.cold.free = append(t.cold.free, e.slot)
+		e := q.Pop()
+		k := t.cold.keys[e.Whose]
+		t.cold.keys[e.Whose] = *new(K)
+		t.cold.free = append(t.cold.free, e.Whose)
 		if _, s := t.slots.find(t.hash(k), k); s == nil {
 			t.thaw(k)
 		}

@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"millrace/event"
+	"millrace/operator/internal/calendar"
 )
 
 // TTL bounds how long a stage keeps a key that is not used: its state and
@@ -30,7 +31,7 @@ type lease struct {
 type leases struct {
 	ttl  *TTL
 	of   []lease // by slot
-	ends calendar
+	ends calendar.Calendar
 }
 
 // use notes that a key was used. It reports whether that is a change.
@@ -56,7 +57,7 @@ func (l *leases) start(i uint32, at event.Time) bool {
 	e.stamp = at
 	if end := at + l.ttl.After; end < e.queued {
 		e.queued = end
-		l.ends.push(entry{at: end, slot: i})
+		l.ends.Push(calendar.Entry{At: end, Whose: i})
 	}
 	return true
 }
@@ -94,19 +95,19 @@ func (l *leases) stamp(i uint32) event.Time {
 
 // next is a key whose time is over, false if there is none.
 func (l *leases) next(now event.Time) (uint32, bool) {
-	for l.ends.due(now) {
-		e := l.ends.pop()
-		k := &l.of[e.slot]
-		if k.queued != e.at {
+	for l.ends.Due(now) {
+		e := l.ends.Pop()
+		k := &l.of[e.Whose]
+		if k.queued != e.At {
 			continue
 		}
 		k.queued = event.MaxTime
 		end := k.stamp + l.ttl.After
 		if end <= now {
-			return e.slot, true
+			return e.Whose, true
 		}
 		k.queued = end
-		l.ends.push(entry{at: end, slot: e.slot})
+		l.ends.Push(calendar.Entry{At: end, Whose: e.Whose})
 	}
 	return 0, false
 }
@@ -135,7 +136,7 @@ func (t *table[K, S, I]) expire(i uint32, s *slot[K, S]) {
 // so they take no room in slots.
 type clockTimers struct {
 	lists map[uint32][]event.Time // by slot, ascending
-	queue calendar
+	queue calendar.Calendar
 }
 
 func (c *clockTimers) of(i uint32) []event.Time { return c.lists[i] }
@@ -149,7 +150,7 @@ func (c *clockTimers) add(i uint32, at event.Time) bool {
 		return false
 	}
 	c.lists[i] = slices.Insert(c.lists[i], n, at)
-	c.queue.push(entry{at: at, slot: i})
+	c.queue.Push(calendar.Entry{At: at, Whose: i})
 	return true
 }
 
@@ -195,22 +196,22 @@ func (t *table[K, S, I]) AdvanceProcessing(now event.Time, most int) bool {
 	if t.cold.any && t.thawDue(&t.cold.clock, t.now, most) {
 		return true
 	}
-	for t.clock.queue.due(t.now) {
+	for t.clock.queue.Due(t.now) {
 		if most--; most < 0 {
 			return true
 		}
-		e := t.clock.queue.pop()
-		if !t.clock.remove(e.slot, e.at) {
+		e := t.clock.queue.Pop()
+		if !t.clock.remove(e.Whose, e.At) {
 			continue // it was deleted
 		}
-		s := t.slots.at(e.slot)
-		t.save(e.slot, s)
+		s := t.slots.at(e.Whose)
+		t.save(e.Whose, s)
 		t.current = s
-		t.context.Begin(Meta{Time: e.at, Watermark: t.watermark})
-		t.clocked.ProcessingTimer(&t.context, s.key, &s.state, e.at)
+		t.context.Begin(Meta{Time: e.At, Watermark: t.watermark})
+		t.clocked.ProcessingTimer(&t.context, s.key, &s.state, e.At)
 		t.context.unchanged = false
-		t.after(e.slot, s, max(e.at, t.watermark+1))
-		t.settle(e.slot, s)
+		t.after(e.Whose, s, max(e.At, t.watermark+1))
+		t.settle(e.Whose, s)
 	}
 	if ttl := t.leases.ttl; ttl != nil && !ttl.EventTime {
 		return t.expireUntil(t.now, most)

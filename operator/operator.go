@@ -1,9 +1,28 @@
+// Package operator is the contract between what is computed and who runs it.
+//
+// An operator is a pure fold: given a key, that key's state, one input and
+// the event time, it changes the state, emits records downstream, writes to
+// views and sets timers. It has no clock, no randomness, no I/O, no
+// goroutine and no dependence on map order; a tie is broken by external id.
+// Everything that it knows arrives as an argument, so it can be replayed,
+// simulated, killed and compared, and it cannot tell which engine runs it.
+//
+// A Topology wires operators into stages. A stage that reads the source, or a
+// chain of stages with the same key, sees the records of a key in the order
+// of the source ("ordered"). A stage behind an exchange sees the records of a
+// key in any order: its fold must commute. Integer or fixed-point sums,
+// maxima that carry their time, and pruning on timers commute; floats added
+// in arrival order do not.
+//
+// Timers are set for times that the watermark has not passed, from
+// Meta.Effective of the record on (Context.SetTimer says why).
 package operator
 
 import (
 	"unsafe"
 
 	"millrace/event"
+	"millrace/operator/watermark"
 )
 
 // Key is what keyed state may be keyed by: an external id, or a number where
@@ -67,6 +86,14 @@ type Meta struct {
 
 // Late reports whether the record came after the watermark had passed it.
 func (m Meta) Late() bool { return m.Time <= m.Watermark }
+
+// Stamp gives the next record of a source its Meta: the watermark before the
+// record, which the strategy then takes into account.
+func Stamp(s watermark.Strategy, t event.Time) Meta {
+	m := Meta{Time: t, Watermark: s.Watermark()}
+	s.Observe(t, t, false)
+	return m
+}
 
 // Effective is the event time at which a record counts for anything that
 // closes by timers: its own time, or for a late record the first moment that

@@ -13,7 +13,7 @@ type slot[K Key, S any] struct {
 	key    K
 	due    event.Time // its earliest timer, MaxTime if it has none
 	queued event.Time // the time of its valid calendar entry, MaxTime if none
-	more   uint32     // where its other timers are, see timerLists; 0 if nowhere
+	more   uint32     // where its other timers are, see calendar.Lists; 0 if nowhere
 	dirty  uint32     // the checkpoint epoch in which it changed, 0 if saved
 	flags  slotFlags
 	state  S

@@ -7,6 +7,7 @@ import (
 
 	"millrace/event"
 	"millrace/internal/prefetch"
+	"millrace/operator/internal/calendar"
 )
 
 // Table is the live keyed state of one shard of one stage: ordinary Go
@@ -53,8 +54,8 @@ type table[K Key, S, I any] struct {
 	context Context
 	slots   slots[K, S]
 	live    int
-	timers  calendar
-	more    timerLists
+	timers  calendar.Calendar
+	more    calendar.Lists
 	clock   clockTimers
 	leases  leases
 	cold    cold[K]
@@ -73,7 +74,7 @@ type table[K Key, S, I any] struct {
 	scratch []byte
 	times   []event.Time // scratch
 	hashes  [prefetched]uint64
-	due     [prefetched]entry
+	due     [prefetched]calendar.Entry
 	coldKey []byte // scratch
 
 	pointers bool // whether states hold any
@@ -171,13 +172,13 @@ func (t *table[K, S, I]) warmSlot(i uint32, s *slot[K, S]) {
 }
 
 // warmDue does so for slots whose timers are due.
-func (t *table[K, S, I]) warmDue(due []entry) {
+func (t *table[K, S, I]) warmDue(due []calendar.Entry) {
 	for _, e := range due {
-		t.slots.at(e.slot).prefetch()
+		t.slots.at(e.Whose).prefetch()
 	}
 	for _, e := range due {
-		s := t.slots.at(e.slot)
-		t.warmSlot(e.slot, s)
+		s := t.slots.at(e.Whose)
+		t.warmSlot(e.Whose, s)
 		prefetch.Line(unsafe.Pointer(t.slots.home(t.hash(s.key)))) // where it is taken out
 	}
 }
@@ -300,28 +301,28 @@ func (t *table[K, S, I]) addTimer(s *slot[K, S], at event.Time) bool {
 		return false
 	case at < s.due:
 		if s.due != event.MaxTime {
-			s.more = t.more.insert(s.more, s.due)
+			s.more = t.more.Insert(s.more, s.due)
 		}
 		s.due = at
 		return true
 	}
-	before := len(t.more.of(s.more))
-	s.more = t.more.insert(s.more, at)
-	return len(t.more.of(s.more)) > before
+	before := len(t.more.Of(s.more))
+	s.more = t.more.Insert(s.more, at)
+	return len(t.more.Of(s.more)) > before
 }
 
 // removeTimer reports whether the timer was there.
 func (t *table[K, S, I]) removeTimer(s *slot[K, S], at event.Time) (found bool) {
 	if at != s.due {
-		s.more, found = t.more.remove(s.more, at)
+		s.more, found = t.more.Remove(s.more, at)
 		return found
 	}
 	if s.more == 0 {
 		s.due = event.MaxTime
 		return true
 	}
-	s.due = t.more.of(s.more)[0]
-	s.more, _ = t.more.remove(s.more, s.due)
+	s.due = t.more.Of(s.more)[0]
+	s.more, _ = t.more.Remove(s.more, s.due)
 	return true
 }
 
@@ -330,7 +331,7 @@ func (t *table[K, S, I]) timersOf(dst []event.Time, s *slot[K, S]) []event.Time 
 	if s.due == event.MaxTime {
 		return dst
 	}
-	return append(append(dst, s.due), t.more.of(s.more)...)
+	return append(append(dst, s.due), t.more.Of(s.more)...)
 }
 
 // queue puts the slot into the calendar if its earliest timer is not there
@@ -339,7 +340,7 @@ func (t *table[K, S, I]) timersOf(dst []event.Time, s *slot[K, S]) []event.Time 
 func (t *table[K, S, I]) queue(i uint32, s *slot[K, S]) {
 	if s.due < s.queued {
 		s.queued = s.due
-		t.timers.push(entry{at: s.due, slot: i})
+		t.timers.Push(calendar.Entry{At: s.due, Whose: i})
 	}
 }
 
@@ -349,24 +350,24 @@ func (t *table[K, S, I]) Advance(watermark event.Time, most int) bool {
 	if t.cold.any && t.thawDue(&t.cold.timers, watermark, most) {
 		return true
 	}
-	for t.timers.due(watermark) {
+	for t.timers.Due(watermark) {
 		if most <= 0 {
 			return true
 		}
-		n := t.timers.popSame(t.due[:min(most, prefetched)])
+		n := t.timers.PopSame(t.due[:min(most, prefetched)])
 		most -= n
 		if n > 1 && t.slots.used > prefetchSlots {
 			t.warmDue(t.due[:n])
 		}
 		for _, e := range t.due[:n] {
-			s := t.slots.at(e.slot)
-			if s.queued != e.at {
+			s := t.slots.at(e.Whose)
+			if s.queued != e.At {
 				continue // overtaken by an earlier entry of the same slot
 			}
 			s.queued = event.MaxTime
-			t.fire(e.slot, s, e.at) // only this one: timers fire in time order over all keys
+			t.fire(e.Whose, s, e.At) // only this one: timers fire in time order over all keys
 			if !s.is(slotFree) {
-				t.queue(e.slot, s)
+				t.queue(e.Whose, s)
 			}
 		}
 	}
@@ -379,7 +380,7 @@ func (t *table[K, S, I]) Advance(watermark event.Time, most int) bool {
 
 // Due looks at the first timers.
 func (t *table[K, S, I]) Due(watermark, now event.Time) bool {
-	return t.timers.due(watermark) || t.cold.timers.due(watermark) || t.cold.clock.due(now) || t.clock.queue.due(now) || t.leases.ttl != nil && t.leases.ends.due(max(watermark, now))
+	return t.timers.Due(watermark) || t.cold.timers.Due(watermark) || t.cold.clock.Due(now) || t.clock.queue.Due(now) || t.leases.ttl != nil && t.leases.ends.Due(max(watermark, now))
 }
 
 // Changed counts keys that were forgotten too.
@@ -392,7 +393,7 @@ func (t *table[K, S, I]) drop(i uint32, s *slot[K, S]) {
 	}
 	var empty S
 	s.state, s.due, s.queued = empty, event.MaxTime, event.MaxTime
-	s.more = t.more.clear(s.more)
+	s.more = t.more.Clear(s.more)
 	s.flags |= slotGone
 	t.clock.clear(i)
 	t.leases.end(i)

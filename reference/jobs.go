@@ -5,10 +5,11 @@ import (
 
 	"millrace/event"
 	"millrace/operator"
+	"millrace/operator/watermark"
 )
 
-// OutOfOrderness is how late events of the generator may be.
-const OutOfOrderness = maxDelay
+// Watermarks is the strategy of the generator's partitions.
+func Watermarks() watermark.Strategy { return watermark.NewBoundedOutOfOrderness(maxDelay) }
 
 // Names are the jobs, in order.
 func Names() []string { return []string{"J1", "J2", "J3", "J4", "J5", "J6"} }

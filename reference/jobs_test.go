@@ -23,7 +23,7 @@ var published = map[string]map[uint64]reference.Digest{
 func run(t testing.TB, name string, events uint64, o job.Options[reference.Event]) reference.Digest {
 	t.Helper()
 	o.Topology, o.Source = reference.Topology(name), reference.Generator{Events: events}
-	o.OutOfOrderness, o.Views = reference.OutOfOrderness, viewmemory.New()
+	o.Watermarks, o.Views = reference.Watermarks, viewmemory.New()
 	j, err := job.New(o)
 	if err != nil {
 		t.Fatal(err)

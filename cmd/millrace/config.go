@@ -38,6 +38,9 @@ type config struct {
 	// CheckpointsRetained is how many copies of periodic checkpoints are kept
 	// there; 0 means that none are made.
 	CheckpointsRetained int `yaml:"checkpoints_retained" env:"MILLRACE_CHECKPOINTS_RETAINED"`
+	// Watermark is the strategy: "bounded" by OutOfOrderness, or "dynamic": by
+	// how late events have been of late, but at least OutOfOrderness.
+	Watermark string `yaml:"watermark" env:"MILLRACE_WATERMARK"`
 	// OutOfOrderness is how late an event may be in event time before it
 	// counts as late.
 	OutOfOrderness time.Duration `yaml:"out_of_orderness" env:"MILLRACE_OUT_OF_ORDERNESS"`
@@ -70,6 +73,7 @@ func defaultConfig() config {
 		Data:               "millrace-data",
 		Listen:             "127.0.0.1:8080",
 		CheckpointInterval: 10 * time.Second,
+		Watermark:          watermarkBounded,
 		OutOfOrderness:     5 * time.Second,
 		EventTypes:         defaultWeights(),
 		Ingest:             ingestConfig{MaxBlockEvents: 4096, MaxQueuedEvents: 200_000, MaxQueuedMiB: 64},
@@ -173,12 +177,20 @@ func settingType(t reflect.Type) string {
 	return "a " + t.String()
 }
 
+// The strategies of the watermark.
+const (
+	watermarkBounded = "bounded"
+	watermarkDynamic = "dynamic"
+)
+
 func (c config) validate() error {
 	switch {
 	case c.Data == "":
 		return errors.New("configuration: data: want a directory")
 	case c.Shards < 0 || c.Shards > 128:
 		return fmt.Errorf("configuration: shards: want 0 to 128, got %d", c.Shards)
+	case c.Watermark != watermarkBounded && c.Watermark != watermarkDynamic:
+		return fmt.Errorf("configuration: watermark: want bounded or dynamic, got %q", c.Watermark)
 	case c.OutOfOrderness < 0 || c.OutOfOrderness > 24*time.Hour:
 		return fmt.Errorf("configuration: out_of_orderness: want 0s to 24h, got %v", c.OutOfOrderness)
 	case c.CheckpointInterval < 100*time.Millisecond:

@@ -21,6 +21,7 @@ import (
 	"millrace/engine/embedded"
 	"millrace/event"
 	"millrace/eventlog"
+	"millrace/operator/watermark"
 	"millrace/recommend"
 	"millrace/recommend/clean"
 	"millrace/state/pebble"
@@ -297,6 +298,7 @@ const programVersion = 1
 type programRecord struct {
 	Version        int               `json:"version"`
 	EventTypes     json.RawMessage   `json:"event_types"`
+	Watermark      string            `json:"watermark,omitempty"` // empty is bounded
 	OutOfOrderness event.Duration    `json:"out_of_orderness_ms"`
 	Operators      recommend.Options `json:"operators"`
 }
@@ -308,11 +310,23 @@ func programConfig(c config) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration: event_types: %w", err)
 	}
-	return json.Marshal(programRecord{
+	r := programRecord{
 		Version: programVersion, EventTypes: types.Encode(),
 		OutOfOrderness: event.Duration(c.OutOfOrderness.Milliseconds()),
 		Operators:      recommend.Defaults(),
-	})
+	}
+	if c.Watermark != watermarkBounded {
+		r.Watermark = c.Watermark
+	}
+	return json.Marshal(r)
+}
+
+// strategy makes the strategy of the source's watermark.
+func (r *programRecord) strategy() watermark.Strategy {
+	if r.Watermark == watermarkDynamic {
+		return watermark.NewDynamic(r.OutOfOrderness)
+	}
+	return watermark.NewBoundedOutOfOrderness(r.OutOfOrderness)
 }
 
 // buildProgram makes what the engine runs of a configuration record.
@@ -329,7 +343,7 @@ func buildProgram(record []byte) (*embedded.Program, error) {
 		return nil, fmt.Errorf("configuration record: %w", err)
 	}
 	topology := recommend.Topology(types, r.Operators)
-	return &embedded.Program{Topology: topology, Types: types, OutOfOrderness: r.OutOfOrderness}, topology.Err()
+	return &embedded.Program{Topology: topology, Types: types, Watermarks: r.strategy}, topology.Err()
 }
 
 // duplicates says where the engine learns which events were repeats.

@@ -11,6 +11,7 @@ import (
 	"millrace/event"
 	"millrace/event/wire"
 	"millrace/operator"
+	"millrace/operator/watermark"
 	"millrace/state"
 )
 
@@ -99,8 +100,8 @@ func catalogueTables(changes []event.Change) []state.Table {
 }
 
 // metaVersion is the version of the format that meta writes. Version 1 did not
-// count repeats.
-const metaVersion = 2
+// count repeats, version 2 did not have the state of the watermark's strategy.
+const metaVersion = 3
 
 // meta is what a checkpoint holds besides keyed state.
 func (c *core) meta() []byte {
@@ -114,7 +115,7 @@ func (c *core) meta() []byte {
 		b = wire.AppendString(b, name)
 		b = wire.AppendUvarint(b, c.positions[name])
 	}
-	return b
+	return wire.AppendBytes(b, c.source.AppendTo(nil))
 }
 
 // restore loads the newest checkpoint, if there is one.
@@ -137,7 +138,9 @@ func (c *core) restore(backend state.Backend) error {
 		}
 	}
 	c.block = latest.Block
-	c.source.Restore(m.streamTime)
+	if err := m.restoreWatermark(c.source); err != nil {
+		return fmt.Errorf("checkpoint of block %d: watermark: %w", latest.Block, err)
+	}
 	return c.load(backend)
 }
 
@@ -147,6 +150,18 @@ type checkpointMeta struct {
 	events, repeats uint64
 	config          []byte
 	positions       map[string]uint64
+	watermark       []byte // the state of the strategy, nil before version 3
+}
+
+// restoreWatermark has a strategy go on where the checkpoint's stood.
+func (m *checkpointMeta) restoreWatermark(s watermark.Strategy) error {
+	if m.watermark != nil {
+		return s.Load(wire.NewReader(m.watermark))
+	}
+	if m.streamTime != event.MinTime {
+		s.Observe(m.streamTime, m.streamTime, false)
+	}
+	return nil
 }
 
 func parseMeta(latest *state.Checkpoint) (checkpointMeta, error) {
@@ -163,6 +178,9 @@ func parseMeta(latest *state.Checkpoint) (checkpointMeta, error) {
 	for range r.Count() {
 		name := r.String()
 		m.positions[name] = r.Uvarint()
+	}
+	if version > 2 {
+		m.watermark = slices.Clone(r.Bytes())
 	}
 	if r.Err() != nil {
 		return m, fmt.Errorf("checkpoint of block %d: %w", latest.Block, r.Err())

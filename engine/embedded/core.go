@@ -10,6 +10,7 @@ import (
 	"millrace/event/wire"
 	"millrace/eventlog"
 	"millrace/operator"
+	"millrace/operator/watermark"
 	"millrace/state"
 )
 
@@ -23,7 +24,7 @@ type core struct {
 	block     uint64
 	config    []byte
 	positions map[string]uint64 // how far each import has got
-	source    operator.BoundedOutOfOrderness
+	source    watermark.Strategy
 	index     *catalog.Index
 	users     userSet
 	program   *Program // nil before the first configuration record
@@ -49,7 +50,7 @@ func newCore(o Options, index *catalog.Index) *core {
 		build: o.Build, shards: o.Shards, duplicates: o.Duplicates,
 		index: index, positions: map[string]uint64{}, users: newUserSet(),
 	}
-	c.source.Restore(event.MinTime)
+	c.source = watermark.NewMonotonous() // until there is a configuration
 	c.names.Type = func(b []byte) string {
 		if name, ok := c.program.Types.Canonical(b); ok {
 			return name
@@ -114,7 +115,8 @@ func (c *core) applyEvents(b *eventlog.Block) error {
 			return fmt.Errorf("event %d: %w: %w", row, eventlog.ErrCorrupt, r.Err())
 		}
 		c.enrich(&e, row)
-		m := c.source.Stamp(e.Time)
+		m := operator.Meta{Time: e.Time, Watermark: c.source.Watermark()}
+		c.source.Observe(e.Time, b.Time, false)
 		if m.Effective() != m.Time {
 			c.late++
 		}
@@ -188,7 +190,11 @@ func (c *core) configure(config []byte) error {
 		return fmt.Errorf("configure: %w", err)
 	}
 	c.program, c.pipeline, c.config = program, p, config
-	c.source.Bound = program.OutOfOrderness
+	source := program.Watermarks()
+	if err := source.Load(wire.NewReader(c.source.AppendTo(nil))); err != nil {
+		return fmt.Errorf("configure: take over the watermark: %w", err)
+	}
+	c.source = source
 	return nil
 }
 

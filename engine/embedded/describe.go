@@ -68,8 +68,10 @@ func Describe(backend state.Backend, build func(config []byte) (*Program, error)
 		Events: m.events - m.repeats, Config: m.config,
 	}
 	if program, err := build(m.config); err == nil && m.streamTime != event.MinTime {
-		w := operator.BoundedOutOfOrderness{Bound: program.OutOfOrderness}
-		w.Restore(m.streamTime)
+		w := program.Watermarks()
+		if err := m.restoreWatermark(w); err != nil {
+			return nil, fmt.Errorf("watermark: %w", err)
+		}
 		d.Watermark = w.Watermark()
 	}
 	err = backend.Load(func(stage string, key, value []byte) error {

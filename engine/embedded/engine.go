@@ -15,6 +15,7 @@ import (
 	"millrace/event"
 	"millrace/eventlog"
 	"millrace/operator"
+	"millrace/operator/watermark"
 	"millrace/state"
 	"millrace/view"
 )
@@ -33,9 +34,8 @@ var (
 type Program struct {
 	Topology *operator.Topology
 	Types    *event.Types
-	// OutOfOrderness is how late events may be in event time before they
-	// count as late.
-	OutOfOrderness event.Duration
+	// Watermarks makes the strategy of the source: how far event time has come.
+	Watermarks func() watermark.Strategy
 }
 
 // Options are the parts that an engine is wired to.

@@ -15,6 +15,7 @@ import (
 	"millrace/event/wire"
 	"millrace/eventlog"
 	"millrace/operator"
+	"millrace/operator/watermark"
 	"millrace/state"
 	statememory "millrace/state/memory"
 	viewmemory "millrace/view/memory"
@@ -402,5 +403,7 @@ func simulationProgram(config []byte) (*Program, error) {
 			},
 		})
 	}
-	return &Program{Topology: t, Types: event.DefaultTypes(), OutOfOrderness: 2 * event.Second}, t.Err()
+	return &Program{Topology: t, Types: event.DefaultTypes(), Watermarks: watermarks}, t.Err()
 }
+
+func watermarks() watermark.Strategy { return watermark.NewBoundedOutOfOrderness(2 * event.Second) }

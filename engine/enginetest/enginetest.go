@@ -83,7 +83,7 @@ func BlockLess(t *testing.T, build Build, stream Stream, shards int, seed uint64
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine := operatortest.New[event.Enriched](program.Topology, shards, program.OutOfOrderness, seed)
+	engine := operatortest.NewWith[event.Enriched](program.Topology, shards, program.Watermarks, seed)
 	index := catalog.NewIndex()
 	for e, c := range stream {
 		if c != nil {

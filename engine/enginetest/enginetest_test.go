@@ -12,6 +12,7 @@ import (
 	"millrace/engine/embedded"
 	"millrace/engine/enginetest"
 	"millrace/event"
+	"millrace/operator/watermark"
 	"millrace/recommend"
 	"millrace/source"
 	"millrace/source/file"
@@ -21,7 +22,7 @@ import (
 func program() (*embedded.Program, error) {
 	types := event.DefaultTypes()
 	t := recommend.Topology(types, recommend.Defaults())
-	return &embedded.Program{Topology: t, Types: types, OutOfOrderness: 5 * event.Second}, t.Err()
+	return &embedded.Program{Topology: t, Types: types, Watermarks: watermarks}, t.Err()
 }
 
 // blocks runs a stream on the embedded engine with other numbers of shards and
@@ -148,3 +149,5 @@ func records(t *testing.T, r source.Reader, yield func(*event.Event, *event.Chan
 		}
 	}
 }
+
+func watermarks() watermark.Strategy { return watermark.NewBoundedOutOfOrderness(5 * event.Second) }

@@ -47,9 +47,8 @@ func (j *Job[T]) meta() []byte {
 	for _, p := range j.partitions {
 		b = wire.AppendUvarint(b, p.position)
 		b = wire.AppendBool(b, p.ended)
-		b = wire.AppendVarint(b, int64(p.watermark.StreamTime()))
 	}
-	return b
+	return j.watermarks.AppendTo(b)
 }
 
 // recover loads the newest checkpoint, if there is one.
@@ -88,10 +87,9 @@ func (j *Job[T]) restore(latest *state.Checkpoint) error {
 	}
 	for _, p := range j.partitions {
 		p.position, p.ended = r.Uvarint(), r.Bool()
-		p.watermark.Restore(event.Time(r.Varint()))
 	}
-	if r.Err() != nil {
-		return fmt.Errorf("checkpoint of block %d: %w", latest.Block, r.Err())
+	if err := errors.Join(r.Err(), j.watermarks.Load(r)); err != nil {
+		return fmt.Errorf("checkpoint of block %d: %w", latest.Block, err)
 	}
 	if err := j.options.State.Load(j.load); err != nil {
 		return err

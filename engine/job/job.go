@@ -17,6 +17,7 @@ import (
 	"millrace/engine/pipeline"
 	"millrace/event"
 	"millrace/operator"
+	"millrace/operator/watermark"
 	"millrace/state"
 	"millrace/view"
 )
@@ -34,9 +35,14 @@ type Options[T any] struct {
 	Name     string
 	Topology *operator.Topology
 	Source   Source[T]
-	// OutOfOrderness is how late records may be in event time before they
-	// count as late.
-	OutOfOrderness event.Duration
+	// Watermarks makes the strategy of a partition: how far event time has come
+	// in it. Where one partition is behind the others, how late a record is
+	// depends on how far they have been read, as everywhere; the blocks of a
+	// log do not have that.
+	Watermarks func() watermark.Strategy
+	// Idle is how long, in processing time, a partition without records holds
+	// event time up; 0 means for ever.
+	Idle event.Duration
 	// Shards is over how many shards stages are spread; 0 means the cores.
 	Shards int
 	// State keeps checkpoints; nil keeps none.
@@ -63,6 +69,7 @@ type Job[T any] struct {
 	options    Options[T]
 	pipeline   *pipeline.Pipeline
 	partitions []*partition[T]
+	watermarks *watermark.Combined
 	saver      *checkpoint.Coordinator // nil without state
 	stop       chan struct{}
 	block      uint64
@@ -77,8 +84,9 @@ type partition[T any] struct {
 	reader    Reader[T]
 	send      func(operator.Meta, *T)
 	emit      func(event.Time, *T)
-	watermark operator.BoundedOutOfOrderness
-	others    event.Time // the watermark of the others when the block began
+	watermark watermark.Strategy
+	from, to  event.Time // between which the block's watermark is, when others are regarded
+	now       event.Time // processing time of the block
 	position  uint64
 	ended     bool
 	read      int // in the block
@@ -101,7 +109,10 @@ func New[T any](o Options[T]) (*Job[T], error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	j := &Job[T]{options: o, stop: make(chan struct{})}
+	j := &Job[T]{
+		options: o, stop: make(chan struct{}),
+		watermarks: watermark.NewCombined(o.Source.Partitions(), o.Idle, o.Watermarks),
+	}
 	var err error
 	if j.pipeline, err = pipeline.New(o.Topology, pipeline.Options{
 		Shards: o.Shards, Partitions: o.Source.Partitions(), Cold: j.cold(),
@@ -109,13 +120,13 @@ func New[T any](o Options[T]) (*Job[T], error) {
 		return nil, err
 	}
 	for i := range o.Source.Partitions() {
-		p := &partition[T]{watermark: operator.BoundedOutOfOrderness{Bound: o.OutOfOrderness}}
+		p := &partition[T]{watermark: j.watermarks.Strategy(i)}
 		if p.send, err = pipeline.Entry[T](j.pipeline, i); err != nil {
 			return nil, err
 		}
 		p.emit = func(t event.Time, record *T) {
-			m := p.watermark.Stamp(t)
-			m.Watermark = min(m.Watermark, p.others)
+			m := operator.Meta{Time: t, Watermark: max(p.from, min(p.to, p.watermark.Watermark()))}
+			p.watermark.Observe(t, p.now, false)
 			p.send(m, record)
 		}
 		j.partitions = append(j.partitions, p)
@@ -175,8 +186,10 @@ func (j *Job[T]) Close() error {
 
 // Block reads and processes one block, and returns how many records it had.
 func (j *Job[T]) Block() (int, error) {
-	for _, p := range j.partitions {
-		p.others = j.watermark(p)
+	now := event.FromGo(j.options.Now())
+	j.watermarks.StartBlock(now)
+	for i, p := range j.partitions {
+		p.now, p.from, p.to = now, j.watermarks.Watermark(), j.watermarks.Others(i)
 	}
 	pipeline.Parallel(len(j.partitions), j.options.Shards == 1, func(i int) { j.partitions[i].next(j.options.BlockRecords) })
 	n, ended := 0, true
@@ -186,19 +199,24 @@ func (j *Job[T]) Block() (int, error) {
 		}
 		n += p.read
 		ended = ended && p.ended
+		switch {
+		case p.ended:
+			j.watermarks.End(i)
+		case p.read > 0:
+			j.watermarks.Settle(i)
+		}
 	}
 	if n == 0 && !ended {
 		return 0, nil
 	}
 	j.block++
 	j.records += uint64(n)
-	return n, j.finish(ended)
+	return n, j.finish(now, ended)
 }
 
 // finish folds a block's records and publishes what changed.
-func (j *Job[T]) finish(ended bool) error {
-	now := pipeline.Moment{Watermark: j.watermark(nil), Processing: event.FromGo(j.options.Now())}
-	if err := j.pipeline.Finish(now); err != nil {
+func (j *Job[T]) finish(now event.Time, ended bool) error {
+	if err := j.pipeline.Finish(pipeline.Moment{Watermark: j.watermarks.Watermark(), Processing: now}); err != nil {
 		return fmt.Errorf("block %d: %w", j.block, err)
 	}
 	j.ended = ended
@@ -210,7 +228,7 @@ func (j *Job[T]) publish() error {
 	if err != nil {
 		return fmt.Errorf("block %d: %w", j.block, err)
 	}
-	if err := j.options.Views.Publish(j.block, j.streamTime(), writes...); err != nil {
+	if err := j.options.Views.Publish(j.block, j.watermarks.StreamTime(), writes...); err != nil {
 		return fmt.Errorf("publish views: %w", err)
 	}
 	j.pipeline.Recycle()
@@ -228,26 +246,6 @@ func (p *partition[T]) next(most int) {
 	if errors.Is(p.err, io.EOF) {
 		p.ended, p.err = true, nil
 	}
-}
-
-// watermark is the least of all partitions but one, which may be nil. A
-// partition that has ended holds nothing up.
-func (j *Job[T]) watermark(but *partition[T]) event.Time {
-	least := event.MaxTime
-	for _, p := range j.partitions {
-		if p != but && !p.ended {
-			least = min(least, p.watermark.Watermark())
-		}
-	}
-	return least
-}
-
-func (j *Job[T]) streamTime() event.Time {
-	latest := event.MinTime
-	for _, p := range j.partitions {
-		latest = max(latest, p.watermark.StreamTime())
-	}
-	return latest
 }
 
 // Records is how many records the job has read since its beginning.

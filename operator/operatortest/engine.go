@@ -14,7 +14,9 @@ import (
 	"slices"
 
 	"millrace/event"
+	"millrace/event/wire"
 	"millrace/operator"
+	"millrace/operator/watermark"
 )
 
 // Engine runs a topology whose source has records of type T.
@@ -25,7 +27,8 @@ type Engine[T any] struct {
 	topology *operator.Topology
 	shards   int
 	random   *rand.Rand // nil: first queue first
-	source   operator.BoundedOutOfOrderness
+	source   watermark.Strategy
+	strategy func() watermark.Strategy
 	tasks    [][]*task // by node, by shard
 	queues   []*queue  // all of them, in a fixed order
 	entry    []*queue  // those that leave the source
@@ -68,11 +71,16 @@ type message struct {
 	record any
 }
 
-// New makes an engine with so many shards. Seed 0 always takes the first
-// queue that holds something; any other seed interleaves at random.
+// New makes an engine with so many shards, for a source whose records are at
+// most bound late. Seed 0 always takes the first queue that holds something;
+// any other seed interleaves at random.
 func New[T any](t *operator.Topology, shards int, bound event.Duration, seed uint64) *Engine[T] {
-	e := &Engine[T]{topology: t, shards: shards, views: map[string]map[string]operator.Value{}}
-	e.source.Bound = bound
+	return NewWith[T](t, shards, func() watermark.Strategy { return watermark.NewBoundedOutOfOrderness(bound) }, seed)
+}
+
+// NewWith is New for a source with another strategy for its watermark.
+func NewWith[T any](t *operator.Topology, shards int, strategy func() watermark.Strategy, seed uint64) *Engine[T] {
+	e := &Engine[T]{source: strategy(), strategy: strategy, topology: t, shards: shards, views: map[string]map[string]operator.Value{}}
 	if seed != 0 {
 		e.random = rand.New(rand.NewPCG(seed, 0))
 	}
@@ -171,7 +179,7 @@ func (e *Engine[T]) route(queues []*queue, m operator.Meta, record any) {
 
 // Send feeds one source record, and the watermark after it.
 func (e *Engine[T]) Send(t event.Time, record *T) {
-	m := e.source.Stamp(t)
+	m := operator.Stamp(e.source, t)
 	for _, enter := range e.enter {
 		enter(m, record)
 	}
@@ -429,8 +437,11 @@ func (e *Engine[T]) State() map[string]map[string][]byte {
 // a checkpoint. Views start from what the restored keys answer.
 func (e *Engine[T]) Restored(shards int, seed uint64) (*Engine[T], error) {
 	e.Drain()
-	r := New[T](e.topology, shards, e.source.Bound, seed)
-	r.source, r.Emitted = e.source, e.Emitted
+	r := NewWith[T](e.topology, shards, e.strategy, seed)
+	r.Emitted = e.Emitted
+	if err := r.source.Load(wire.NewReader(e.source.AppendTo(nil))); err != nil {
+		return nil, fmt.Errorf("restore the watermark: %w", err)
+	}
 	for i, n := range e.topology.Nodes() {
 		for key, value := range e.State()[n.Name] {
 			if err := r.load(i, key, value); err != nil {

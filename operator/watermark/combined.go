@@ -102,6 +102,32 @@ func (c *Combined) Observe(partition int, t, processing event.Time, punctuation 
 	}
 }
 
+// Strategy is that of one partition. Whoever reads partitions at the same time
+// has each observed by its own strategy, and calls Settle when all are done.
+func (c *Combined) Strategy(partition int) Strategy { return c.partitions[partition].strategy }
+
+// Settle takes into account what the strategy of a partition has observed since
+// the last call, if it has observed anything.
+func (c *Combined) Settle(partition int) {
+	p := &c.partitions[partition]
+	p.active = max(p.active, c.now)
+	p.idle, p.ended = false, false
+	c.bounds[partition] = p.strategy.Watermark()
+	c.advance()
+}
+
+// Others is how far the watermark may go but for one partition: the least of
+// the others that count, event.MaxTime if none does.
+func (c *Combined) Others(partition int) event.Time {
+	least := event.MaxTime
+	for i, bound := range c.bounds {
+		if i != partition {
+			least = min(least, bound)
+		}
+	}
+	return least
+}
+
 // End says that a partition has no further records.
 func (c *Combined) End(partition int) {
 	p := &c.partitions[partition]

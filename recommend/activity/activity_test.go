@@ -11,6 +11,7 @@ import (
 	"millrace/event"
 	"millrace/operator"
 	"millrace/operator/operatortest"
+	"millrace/operator/watermark"
 	"millrace/recommend/names"
 	"millrace/recommend/recommendtest"
 	"millrace/recommend/tally"
@@ -147,10 +148,10 @@ func TestRatingsByTheDefinition(t *testing.T) {
 			emitted[r.WindowStart] = r
 		}
 		want, wantLate := map[event.Time]Rated{}, 0
-		source := operator.BoundedOutOfOrderness{Bound: 5 * event.Second}
+		source := watermark.NewBoundedOutOfOrderness(5 * event.Second)
 		for i := range events {
 			e := &events[i]
-			m := source.Stamp(e.Time)
+			m := operator.Stamp(source, e.Time)
 			engine.Send(e.Time, e)
 			if e.Type != event.TypeRating {
 				continue

@@ -14,6 +14,7 @@ import (
 	"millrace/event"
 	"millrace/operator"
 	"millrace/operator/operatortest"
+	"millrace/operator/watermark"
 	"millrace/recommend/association"
 	"millrace/recommend/pairs"
 	"millrace/recommend/recommendtest"
@@ -82,10 +83,10 @@ func runJob(o association.Options, events []event.Enriched) job {
 		count uint64
 		first event.Time
 	}
-	source := operator.BoundedOutOfOrderness{Bound: 5 * event.Second}
+	source := watermark.NewBoundedOutOfOrderness(5 * event.Second)
 	visits, late := map[visit][]seen{}, 0
 	for _, e := range events {
-		m := source.Stamp(e.Time)
+		m := operator.Stamp(source, e.Time)
 		if e.Type == event.TypeImpression {
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"millrace/event/wire"
 	"millrace/operator"
 	"millrace/operator/operatortest"
+	"millrace/operator/watermark"
 )
 
 func topology(o Options) *operator.Topology {
@@ -72,10 +73,10 @@ func TestAcceptsByTheDefinition(t *testing.T) {
 			}
 		}
 		until := map[string]event.Time{}
-		source := operator.BoundedOutOfOrderness{Bound: 5 * event.Second}
+		source := watermark.NewBoundedOutOfOrderness(5 * event.Second)
 		want := map[int]bool{}
 		for i, s := range stream {
-			m := source.Stamp(s.at)
+			m := operator.Stamp(source, s.at)
 			if end, known := until[s.user+s.id]; !known || m.Watermark >= end {
 				want[i] = true
 				until[s.user+s.id] = m.Effective() + o.Remember

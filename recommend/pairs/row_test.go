@@ -15,6 +15,7 @@ import (
 	"millrace/event/wire"
 	"millrace/operator"
 	"millrace/operator/operatortest"
+	"millrace/operator/watermark"
 )
 
 // told is what one user tells one row, at a time: its item goes with partners,
@@ -155,9 +156,9 @@ func TestRankingsKeptUpToDate(t *testing.T) {
 		var r Row
 		var c operator.Context
 		var timers []event.Time
-		source := operator.BoundedOutOfOrderness{Bound: 5 * event.Second}
+		source := watermark.NewBoundedOutOfOrderness(5 * event.Second)
 		for _, k := range drawTold(t) {
-			c.Begin(source.Stamp(k.at))
+			c.Begin(operator.Stamp(source, k.at))
 			if in, ok := k.contribution(sender, c.Meta, o); ok {
 				b.Count(&c, &r, &in)
 			}
@@ -209,7 +210,7 @@ func TestWeightsByTheDefinition(t *testing.T) {
 		o.Capacity, o.Top = 100, 100
 		stream := drawTold(t)
 		e := operatortest.New[told](rowTopology(o), 2, 5*event.Second, rapid.Uint64().Draw(t, "seed"))
-		source := operator.BoundedOutOfOrderness{Bound: 5 * event.Second}
+		source := watermark.NewBoundedOutOfOrderness(5 * event.Second)
 		h := o.halfLife()
 		type pair struct {
 			partner string
@@ -220,7 +221,7 @@ func TestWeightsByTheDefinition(t *testing.T) {
 		for i := range stream {
 			k := &stream[i]
 			e.Send(k.at, k)
-			m := source.Stamp(k.at)
+			m := operator.Stamp(source, k.at)
 			pane := event.WindowStart(m.Effective(), o.Pane)
 			in, ok := k.contribution(NewNames(), m, o)
 			if !ok {

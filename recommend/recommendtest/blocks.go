@@ -8,6 +8,7 @@ import (
 	"millrace/engine/pipeline"
 	"millrace/event"
 	"millrace/operator"
+	"millrace/operator/watermark"
 )
 
 // Blocks runs a topology block by block, as the embedded engine does, without
@@ -15,7 +16,7 @@ import (
 type Blocks struct {
 	pipeline *pipeline.Pipeline
 	enter    func(operator.Meta, *event.Enriched)
-	source   operator.BoundedOutOfOrderness
+	source   watermark.Strategy
 
 	// Answers is how many view writes there have been, and Views what they
 	// come to, by view and key, unless it is nil.
@@ -26,8 +27,7 @@ type Blocks struct {
 // NewBlocks lays the topology out over so many shards. The bound of
 // out-of-orderness is 5 seconds.
 func NewBlocks(t *operator.Topology, shards int) *Blocks {
-	b := &Blocks{}
-	b.source.Bound = 5 * event.Second
+	b := &Blocks{source: watermark.NewBoundedOutOfOrderness(5 * event.Second)}
 	var err error
 	if b.pipeline, err = pipeline.New(t, pipeline.Options{Shards: shards}); err == nil {
 		b.enter, err = pipeline.Entry[event.Enriched](b.pipeline, 0)
@@ -71,7 +71,7 @@ func (b *Blocks) State() map[string]map[string][]byte {
 // Run folds a block and lets every key that it changed answer.
 func (b *Blocks) Run(block []event.Enriched) {
 	for i := range block {
-		b.enter(b.source.Stamp(block[i].Time), &block[i])
+		b.enter(operator.Stamp(b.source, block[i].Time), &block[i])
 	}
 	err := b.pipeline.Finish(pipeline.Moment{Watermark: b.source.Watermark(), Processing: b.source.StreamTime()})
 	if err != nil {

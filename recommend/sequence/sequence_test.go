@@ -13,6 +13,7 @@ import (
 	"millrace/event"
 	"millrace/operator"
 	"millrace/operator/operatortest"
+	"millrace/operator/watermark"
 	"millrace/recommend/decay"
 	"millrace/recommend/pairs"
 	"millrace/recommend/recommendtest"
@@ -112,10 +113,10 @@ func TestPairsByTheDefinition(t *testing.T) {
 			}
 		}
 		byUser, late := map[string][]event.Enriched{}, map[string][]event.Duration{}
-		source := operator.BoundedOutOfOrderness{Bound: 5 * event.Second}
+		source := watermark.NewBoundedOutOfOrderness(5 * event.Second)
 		for i := range stream {
 			engine.Send(stream[i].Time, &stream[i])
-			m, user := source.Stamp(stream[i].Time), stream[i].User
+			m, user := operator.Stamp(source, stream[i].Time), stream[i].User
 			byUser[user] = append(byUser[user], stream[i])
 			late[user] = append(late[user], m.Effective()-m.Time)
 		}

@@ -11,6 +11,7 @@ import (
 	"millrace/event"
 	"millrace/operator"
 	"millrace/operator/operatortest"
+	"millrace/operator/watermark"
 	"millrace/recommend/recommendtest"
 )
 
@@ -123,11 +124,11 @@ func TestSessionsAreFlinks(t *testing.T) {
 			}
 			closed[fmt.Sprint(c.User, c.Start, c.End, c.Events, len(c.Items))] = true
 		}
-		source := operator.BoundedOutOfOrderness{Bound: 5 * event.Second}
+		source := watermark.NewBoundedOutOfOrderness(5 * event.Second)
 		users := map[string]*flink{"ann": {gap: o.Gap}, "bob": {gap: o.Gap}}
 		for i := range events {
 			e := &events[i]
-			users[e.User].process(*e, source.Stamp(e.Time).Watermark)
+			users[e.User].process(*e, operator.Stamp(source, e.Time).Watermark)
 			engine.Send(e.Time, e)
 		}
 		engine.Watermark(event.MaxTime)

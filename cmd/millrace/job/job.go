@@ -183,7 +183,7 @@ func (f *flags) measure(ctx context.Context, name string, backend state.Backend)
 	}
 	j, err := job.New(job.Options[reference.Event]{
 		Name:     fmt.Sprintf("%s of %d users, hot %g", name, f.users, f.hot),
-		Topology: reference.Topology(name), Source: source, OutOfOrderness: reference.OutOfOrderness,
+		Topology: reference.Topology(name), Source: source, Watermarks: reference.Watermarks,
 		Shards: f.shards, State: backend, Checkpoints: checkpoint.Policy{Interval: interval}, Views: views,
 		MemoryLimit: int64(f.limit) * stateShare / 100,
 		Logger:      slog.Default(),

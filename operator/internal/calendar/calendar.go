@@ -1,4 +1,5 @@
-package operator
+// Package calendar has queues of timers.
+package calendar
 
 import (
 	"slices"
@@ -9,29 +10,30 @@ import (
 // bucketShift makes a bucket of a calendar 1,024 ms wide.
 const bucketShift = 10
 
-// entry says that a slot's earliest timer is due at a time. Entries that were
-// overtaken are not taken out: what is due is what the slot says.
-type entry struct {
-	at   event.Time
-	slot uint32
+// Entry says that the earliest timer of something that has a number is due at
+// a time. Entries that were overtaken are not taken out: whoever takes one
+// knows what is due.
+type Entry struct {
+	At    event.Time
+	Whose uint32
 }
 
-// calendar is a queue of timers, the earliest first (a calendar queue after
+// Calendar is a queue of timers, the earliest first (a calendar queue after
 // Brown, CACM 31(10), 1988, without its resizing). Timers of the future lie in
 // buckets without any order; only the earliest bucket is a heap. The timers of
 // a window's end, which all keys share, are then appended to a list and taken
 // from it, whatever their number.
-type calendar struct {
-	buckets map[int64][]entry
+type Calendar struct {
+	buckets map[int64][]Entry
 	order   []int64 // of the buckets: a heap, the earliest first
 	last    int64   // the bucket that was pushed to last
-	lastOf  []entry // what it holds
+	lastOf  []Entry // what it holds
 	lastIn  bool    // whether last and lastOf mean anything
 
-	current []entry // a heap: the bucket that was opened last, and earlier ones
+	current []Entry // a heap: the bucket that was opened last, and earlier ones
 	opened  int64   // its number
 	begun   bool
-	spare   [][]entry
+	spare   [][]Entry
 }
 
 // sparedBuckets bounds the empty buckets that are kept, and sparedEntries
@@ -41,8 +43,9 @@ const (
 	sparedEntries = 1 << 16
 )
 
-func (q *calendar) push(e entry) {
-	b := int64(e.at) >> bucketShift
+// Push adds an entry.
+func (q *Calendar) Push(e Entry) {
+	b := int64(e.At) >> bucketShift
 	if q.begun && b <= q.opened {
 		q.pushCurrent(e)
 		return
@@ -55,7 +58,7 @@ func (q *calendar) push(e entry) {
 	list, ok := q.buckets[b]
 	if !ok {
 		if q.buckets == nil {
-			q.buckets = map[int64][]entry{}
+			q.buckets = map[int64][]Entry{}
 		}
 		if n := len(q.spare); n > 0 {
 			list, q.spare = q.spare[n-1], q.spare[:n-1]
@@ -67,26 +70,26 @@ func (q *calendar) push(e entry) {
 }
 
 // flush puts the bucket that was pushed to last back among the others.
-func (q *calendar) flush() {
+func (q *Calendar) flush() {
 	if q.lastIn {
 		q.buckets[q.last] = q.lastOf
 		q.lastOf, q.lastIn = nil, false
 	}
 }
 
-// due reports whether there is an entry up to a time.
-func (q *calendar) due(until event.Time) bool {
+// Due reports whether there is an Entry up to a time.
+func (q *Calendar) Due(until event.Time) bool {
 	for len(q.current) == 0 {
 		if len(q.order) == 0 || q.order[0] > int64(until)>>bucketShift {
 			return false
 		}
 		q.open()
 	}
-	return q.current[0].at <= until
+	return q.current[0].At <= until
 }
 
 // open makes the earliest bucket the current one.
-func (q *calendar) open() {
+func (q *Calendar) open() {
 	q.flush()
 	b := q.popOrder()
 	if c := q.current; cap(c) > 0 && cap(c) <= sparedEntries && len(q.spare) < sparedBuckets {
@@ -99,20 +102,20 @@ func (q *calendar) open() {
 	}
 }
 
-// popSame takes out entries of the earliest time, as many as fit into out;
-// there must be one, see due.
-func (q *calendar) popSame(out []entry) int {
-	out[0] = q.pop()
+// PopSame takes out entries of the earliest time, as many as fit into out;
+// there must be one, see Due.
+func (q *Calendar) PopSame(out []Entry) int {
+	out[0] = q.Pop()
 	n := 1
-	for n < len(out) && len(q.current) > 0 && q.current[0].at == out[0].at {
-		out[n] = q.pop()
+	for n < len(out) && len(q.current) > 0 && q.current[0].At == out[0].At {
+		out[n] = q.Pop()
 		n++
 	}
 	return n
 }
 
-// pop takes out the earliest entry; there must be one, see due.
-func (q *calendar) pop() entry {
+// Pop takes out the earliest Entry; there must be one, see Due.
+func (q *Calendar) Pop() Entry {
 	top, last := q.current[0], len(q.current)-1
 	q.current[0] = q.current[last]
 	q.current = q.current[:last]
@@ -122,12 +125,12 @@ func (q *calendar) pop() entry {
 	return top
 }
 
-func (q *calendar) pushCurrent(e entry) {
+func (q *Calendar) pushCurrent(e Entry) {
 	q.current = append(q.current, e)
 	h := q.current
 	for i := len(h) - 1; i > 0; {
 		parent := (i - 1) / 2
-		if h[i].at >= h[parent].at {
+		if h[i].At >= h[parent].At {
 			return
 		}
 		h[i], h[parent] = h[parent], h[i]
@@ -135,17 +138,17 @@ func (q *calendar) pushCurrent(e entry) {
 	}
 }
 
-func (q *calendar) siftDown(i int) {
+func (q *Calendar) siftDown(i int) {
 	h := q.current
 	for {
 		child := 2*i + 1
 		if child >= len(h) {
 			return
 		}
-		if child+1 < len(h) && h[child+1].at < h[child].at {
+		if child+1 < len(h) && h[child+1].At < h[child].At {
 			child++
 		}
-		if h[child].at >= h[i].at {
+		if h[child].At >= h[i].At {
 			return
 		}
 		h[i], h[child] = h[child], h[i]
@@ -153,7 +156,7 @@ func (q *calendar) siftDown(i int) {
 	}
 }
 
-func (q *calendar) pushOrder(b int64) {
+func (q *Calendar) pushOrder(b int64) {
 	q.order = append(q.order, b)
 	h := q.order
 	for i := len(h) - 1; i > 0; {
@@ -166,7 +169,7 @@ func (q *calendar) pushOrder(b int64) {
 	}
 }
 
-func (q *calendar) popOrder() int64 {
+func (q *Calendar) popOrder() int64 {
 	h := q.order
 	top, last := h[0], len(h)-1
 	h[0] = h[last]
@@ -188,23 +191,24 @@ func (q *calendar) popOrder() int64 {
 	}
 }
 
-// timerLists keeps the timers of slots that have more than one: the slot
+// Lists keeps the timers of slots that have more than one: the slot
 // itself has the earliest, a list the others in ascending order. List 0 is
 // never used.
-type timerLists struct {
+type Lists struct {
 	lists [][]event.Time
 	free  []uint32
 }
 
-func (t *timerLists) of(list uint32) []event.Time {
+// Of is a list, empty for 0.
+func (t *Lists) Of(list uint32) []event.Time {
 	if list == 0 {
 		return nil
 	}
 	return t.lists[list]
 }
 
-// insert adds a timer to a list, a new one for 0, and says which it is in.
-func (t *timerLists) insert(list uint32, at event.Time) uint32 {
+// Insert adds a timer to a list, a new one for 0, and says which it is in.
+func (t *Lists) Insert(list uint32, at event.Time) uint32 {
 	if list == 0 {
 		list = t.take()
 	}
@@ -215,7 +219,7 @@ func (t *timerLists) insert(list uint32, at event.Time) uint32 {
 	return list
 }
 
-func (t *timerLists) take() uint32 {
+func (t *Lists) take() uint32 {
 	if n := len(t.free); n > 0 {
 		list := t.free[n-1]
 		t.free = t.free[:n-1]
@@ -228,22 +232,22 @@ func (t *timerLists) take() uint32 {
 	return uint32(len(t.lists) - 1)
 }
 
-// remove takes a timer out of a list, and says which list is left, 0 if none.
-func (t *timerLists) remove(list uint32, at event.Time) (uint32, bool) {
-	times := t.of(list)
+// Remove takes a timer out of a list, and says which list is left, 0 if none.
+func (t *Lists) Remove(list uint32, at event.Time) (uint32, bool) {
+	times := t.Of(list)
 	n, found := slices.BinarySearch(times, at)
 	if !found {
 		return list, false
 	}
 	if len(times) == 1 {
-		return t.clear(list), true
+		return t.Clear(list), true
 	}
 	t.lists[list] = slices.Delete(times, n, n+1)
 	return list, true
 }
 
-// clear takes back a list, if it is one.
-func (t *timerLists) clear(list uint32) uint32 {
+// Clear takes back a list, if it is one.
+func (t *Lists) Clear(list uint32) uint32 {
 	if list != 0 {
 		t.lists[list] = t.lists[list][:0]
 		t.free = append(t.free, list)

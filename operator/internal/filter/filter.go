@@ -1,9 +1,10 @@
-package operator
+// Package filter has a Bloom filter that grows.
+package filter
 
-// filter remembers the hashes of keys, and now and then one that it was never
+// Filter remembers the hashes of keys, and now and then one that it was never
 // told of: a Bloom filter whose probes for a key lie in one cache line (Putze,
 // Sanders, Singler 2007), in generations that double.
-type filter struct {
+type Filter struct {
 	generations []generation
 }
 
@@ -18,8 +19,8 @@ const (
 	leastLines   = 1 << 8
 )
 
-// add remembers a hash.
-func (f *filter) add(hash uint64) {
+// Add remembers a hash.
+func (f *Filter) Add(hash uint64) {
 	n := len(f.generations)
 	if n == 0 || f.generations[n-1].room == 0 {
 		lines := leastLines
@@ -41,8 +42,8 @@ func (f *filter) add(hash uint64) {
 
 func (g *generation) line(hash uint64) *[8]uint64 { return &g.lines[hash>>20&uint64(len(g.lines)-1)] }
 
-// has is false for a hash that was never added.
-func (f *filter) has(hash uint64) bool {
+// Has is false for a hash that was never added.
+func (f *Filter) Has(hash uint64) bool {
 	for i := range f.generations {
 		line, found := f.generations[i].line(hash), true
 		for n, probes := 0, mix(hash); n < filterProbes && found; n++ {
@@ -56,10 +57,17 @@ func (f *filter) has(hash uint64) bool {
 	return false
 }
 
-// bytes is how much memory the filter takes.
-func (f *filter) bytes() (n int64) {
+// Bytes is how much memory the filter takes.
+func (f *Filter) Bytes() (n int64) {
 	for i := range f.generations {
 		n += int64(len(f.generations[i].lines)) * 64
 	}
 	return n
+}
+
+// mix is the finaliser of splitmix64 (Steele, Lea, Flood 2014).
+func mix(z uint64) uint64 {
+	z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
+	z = (z ^ (z >> 27)) * 0x94D049BB133111EB
+	return z ^ (z >> 31)
 }
