@@ -34,10 +34,13 @@ fuzz: ## fuzz every parser for FUZZTIME each (default 20s)
 bench: ## measure the figures of docs/benchmarks.md and print them as a table
 	./scripts/bench.sh
 
+bench-flink: ## run the reference jobs here and on Apache Flink in turns (needs Java and Maven)
+	./scripts/bench-flink.sh $(BENCHFLINK)
+
 soak: ## thousands of simulated crashes, 300 real kills, all of MovieLens without blocks
 	MILLRACE_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'Simulation|Kill|MovieLens' ./engine/... ./cmd/...
 
 demo: ## server, generated shop traffic and dashboard
 	$(GO) run ./cmd/millrace demo
 
-.PHONY: help build test test-race test-browser test-s3 lint fuzz bench soak demo
+.PHONY: bench-flink help build test test-race test-browser test-s3 lint fuzz bench soak demo

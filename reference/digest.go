@@ -6,8 +6,8 @@ import (
 	"millrace/operator"
 )
 
-// hash adds a field to the hash of a row, which begins with the job's tag.
-func hash(x, field uint64) uint64 { return mix((x ^ field) + gamma) }
+// Hash adds a field to the hash of a row, which begins with the tag of the job.
+func Hash(x, field uint64) uint64 { return mix((x ^ field) + gamma) }
 
 // Digest is what the rows of a job come to, in any order: how many there are,
 // and the wrapping sum of their hashes.

@@ -41,7 +41,7 @@ func countUsers(source operator.Stream[Event]) {
 		},
 	})
 	sink(operator.From[userCount](counts, "counts"), func(r *userCount) uint64 {
-		return hash(hash(1, r.user), r.count)
+		return Hash(Hash(1, r.user), r.count)
 	})
 }
 
@@ -66,9 +66,9 @@ func profiles(source operator.Stream[Event]) {
 		},
 	})
 	sink(operator.From[profile](h, "profiles"), func(r *profile) uint64 {
-		x := hash(hash(4, r.user), uint64(r.time))
+		x := Hash(Hash(4, r.user), uint64(r.time))
 		for _, i := range r.top[:r.n] {
-			x = hash(hash(x, uint64(i.category)), i.bits())
+			x = Hash(Hash(x, uint64(i.category)), i.bits())
 		}
 		return x
 	})

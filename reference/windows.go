@@ -44,7 +44,7 @@ func countPairs(source operator.Stream[Event]) {
 		},
 	})
 	sink(window.Results[pairCount](pairs), func(r *pairCount) uint64 {
-		return hash(hash(hash(hash(2, uint64(r.start)), uint64(r.pair>>32)), uint64(r.pair&math.MaxUint32)), r.count)
+		return Hash(Hash(Hash(Hash(2, uint64(r.start)), uint64(r.pair>>32)), uint64(r.pair&math.MaxUint32)), r.count)
 	})
 }
 
@@ -92,8 +92,8 @@ func clickRates(source operator.Stream[Event]) {
 		if r.views > 0 {
 			rate = float64(r.clicks) / float64(r.views)
 		}
-		x := hash(hash(hash(hash(3, uint64(r.start)), r.item), r.views), r.clicks)
-		return hash(x, math.Float64bits(rate))
+		x := Hash(Hash(Hash(Hash(3, uint64(r.start)), r.item), r.views), r.clicks)
+		return Hash(x, math.Float64bits(rate))
 	})
 }
 
@@ -165,8 +165,8 @@ func userStatistics(source operator.Stream[Event]) {
 		all = append(all, window.Results[userStatistic](h))
 	}
 	sink(operator.Union(all...), func(r *userStatistic) uint64 {
-		x := hash(hash(hash(hash(5, r.kind), r.user), uint64(r.start)), r.count)
-		return hash(hash(hash(x, r.sum), uint64(r.min)), uint64(r.max))
+		x := Hash(Hash(Hash(Hash(5, r.kind), r.user), uint64(r.start)), r.count)
+		return Hash(Hash(Hash(x, r.sum), uint64(r.min)), uint64(r.max))
 	})
 }
 
@@ -190,7 +190,7 @@ func userSessions(source operator.Stream[Event]) {
 		},
 	})
 	sink(window.Results[userSession](sessions), func(r *userSession) uint64 {
-		x := hash(hash(hash(6, r.user), uint64(r.start)), uint64(r.end))
-		return hash(hash(x, r.count), r.sum)
+		x := Hash(Hash(Hash(6, r.user), uint64(r.start)), uint64(r.end))
+		return Hash(Hash(x, r.count), r.sum)
 	})
 }
