@@ -4,11 +4,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"io"
 	"log/slog"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -175,7 +177,19 @@ func openStore(dir string, o Options, lock *dirLock) (*store, error) {
 	case errors.Is(err, pebble.ErrDBDoesNotExist):
 		return nil, fmt.Errorf("%w: no event log in %s", ErrNotFound, dir)
 	}
-	return nil, fmt.Errorf("opening the event log in %s: %w", dir, storeError(err))
+	return nil, fmt.Errorf("opening the event log in %s: %w", dir, openError(err))
+}
+
+// openError wraps an error of opening the database: where the system has
+// nothing to complain about but that a file is missing, the files do not fit
+// together.
+func openError(err error) error {
+	var path *fs.PathError
+	var errno syscall.Errno
+	if !errors.Is(err, fs.ErrNotExist) && (errors.As(err, &path) || errors.As(err, &errno)) {
+		return storeError(err)
+	}
+	return fmt.Errorf("%w: %w", ErrCorrupt, err)
 }
 
 // abandonPatience is how long Pebble may take to end once it is fenced off.
