@@ -146,20 +146,11 @@ func New[T any](o Options[T]) (*Job[T], error) {
 // A last checkpoint is taken then.
 func (j *Job[T]) Run(ctx context.Context) error {
 	for !j.ended && ctx.Err() == nil {
-		n, err := j.Block()
-		if err != nil {
+		before := j.block
+		if err := j.Step(); err != nil {
 			return err
 		}
-		if j.saver != nil {
-			j.saver.Step(subject[T]{j}, false)
-			if err := j.saver.Failed(); err != nil {
-				return err
-			}
-			if err := j.bound(); err != nil {
-				return err
-			}
-		}
-		if n == 0 && !j.ended {
+		if j.block == before {
 			select {
 			case <-ctx.Done():
 			case <-time.After(idle):
@@ -167,6 +158,36 @@ func (j *Job[T]) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Step processes one block, if there is anything to process, and works on
+// checkpoints and on the bound of memory.
+func (j *Job[T]) Step() error {
+	if _, err := j.Block(); err != nil {
+		return err
+	}
+	if j.saver == nil {
+		return nil
+	}
+	j.saver.Step(subject[T]{j}, false)
+	if err := j.saver.Failed(); err != nil {
+		return err
+	}
+	return j.bound()
+}
+
+// Ended reports whether all of the source has been processed.
+func (j *Job[T]) Ended() bool { return j.ended }
+
+// Abandon stops the job without a last checkpoint, as a crash would.
+func (j *Job[T]) Abandon() {
+	close(j.stop)
+	if j.saver != nil {
+		j.saver.Close()
+	}
+	for _, p := range j.partitions {
+		_ = p.reader.Close()
+	}
 }
 
 // Close takes a last checkpoint and lets go of the source.
