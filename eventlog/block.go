@@ -54,6 +54,10 @@ type Block struct {
 	Count     int        // how many records Payload holds
 	Positions []Position // how far imports have got with this block
 	Payload   []byte     // the records, one after the other
+
+	// Skipped are the records that are not to be applied, because an operator
+	// failed on them, see Log.Skip. They are stored beside the block.
+	Skipped []int
 }
 
 // The stored form of a block:

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unicode"
@@ -342,4 +344,97 @@ func parseCursor(cursor string) (uint64, error) {
 		return 0, fmt.Errorf("%w: the cursor %q was not given out", ErrInvalid, cut([]byte(cursor), 64))
 	}
 	return binary.BigEndian.Uint64(b), nil
+}
+
+// skipped are the records of blocks that are not applied.
+type skipped struct {
+	mu   sync.RWMutex
+	rows map[uint64][]int // by block, ascending; what is stored here is not changed
+}
+
+func (s *skipped) of(block uint64) []int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.rows[block]
+}
+
+// skippedVersion is the version of the stored list of a block.
+const skippedVersion = 1
+
+func (s *skipped) load(db *pebble.DB) error {
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixSkipped}, UpperBound: []byte{prefixSkipped + 1}})
+	if err != nil {
+		return storeError(err)
+	}
+	defer release(it)
+	rows := map[uint64][]int{}
+	for ok := it.First(); ok; ok = it.Next() {
+		block, known := keyNumber(prefixSkipped, it.Key())
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return storeError(err)
+		}
+		body, err := openValue(v)
+		if err != nil || !known {
+			return fmt.Errorf("%w: skipped records of block %d: %w", ErrCorrupt, block, err)
+		}
+		r := wire.NewReader(body)
+		version := r.Byte()
+		var list []int
+		for range r.Count() {
+			list = append(list, int(r.Uvarint()))
+		}
+		if r.Err() != nil || version != skippedVersion {
+			return fmt.Errorf("%w: skipped records of block %d", ErrCorrupt, block)
+		}
+		rows[block] = list
+	}
+	s.mu.Lock()
+	s.rows = rows
+	s.mu.Unlock()
+	return storeError(it.Error())
+}
+
+// Skip has a record of a block not applied any more, neither now nor in a
+// replay, and stores it as a dead letter: both or neither, synced. An engine
+// calls it for a record on which an operator fails.
+func (l *Log) Skip(block uint64, row int, letter DeadLetter) error {
+	if err := l.enterWrite(); err != nil {
+		return fmt.Errorf("skip record %d of block %d: %w", row, block, err)
+	}
+	defer l.leave()
+	l.dead.mu.Lock()
+	defer l.dead.mu.Unlock()
+	rows := append(slices.Clone(l.skipped.of(block)), row)
+	slices.Sort(rows)
+	rows = slices.Compact(rows)
+	v := wire.AppendUvarint([]byte{skippedVersion}, uint64(len(rows)))
+	for _, r := range rows {
+		v = wire.AppendUvarint(v, uint64(r))
+	}
+	batch := l.db.NewIndexedBatch()
+	p := l.dead.extent()
+	stored := sealValue(appendDeadLetter(nil, &letter), 0)
+	err := errors.Join(
+		storeError(batch.Set(key(prefixSkipped, block), sealValue(v, 0), nil)),
+		storeError(batch.Set(key(prefixDeadLetter, p.next), stored, nil)))
+	p.next, p.count, p.bytes = p.next+1, p.count+1, p.bytes+uint64(len(stored))
+	if err == nil {
+		p, err = l.trim(batch, p)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("skip record %d of block %d: %w", row, block, err), batch.Close())
+	}
+	if err := l.commitDead(batch, p); err != nil {
+		return fmt.Errorf("skip record %d of block %d: %w", row, block, err)
+	}
+	l.skipped.mu.Lock()
+	defer l.skipped.mu.Unlock()
+	all := maps.Clone(l.skipped.rows)
+	if all == nil {
+		all = map[uint64][]int{}
+	}
+	all[block] = rows
+	l.skipped.rows = all
+	return nil
 }

@@ -21,6 +21,7 @@ type Log struct {
 	codec   *codec
 	lock    *dirLock
 	dead    deadLetters
+	skipped skipped
 
 	start Start         // the block before the first; as Open found or made it
 	last  atomic.Uint64 // number of the last durable block
@@ -91,7 +92,7 @@ func (l *Log) load(s *store) error {
 	l.last.Store(last)
 	l.lastTime = at
 	l.appendMu.Unlock()
-	return l.dead.load(s.db)
+	return errors.Join(l.dead.load(s.db), l.skipped.load(s.db))
 }
 
 // renewWAL gives a new log another write-ahead log: Pebble writes the first
@@ -367,6 +368,7 @@ func (l *Log) scan(from, to uint64, fn func(*Block) error) error {
 		if buf, err = l.decodeAt(it, next, &b, buf); err != nil {
 			return err
 		}
+		b.Skipped = l.skipped.of(next)
 		if err := fn(&b); err != nil {
 			return err
 		}

@@ -71,6 +71,7 @@ const (
 	prefixDeadLetter = 'd' // + sequence number: a refused input
 	prefixRedaction  = 'r' // + number of the deletion's block: a redaction that is not finished
 	prefixStatistics = 's' // one key: how many dead letters there are
+	prefixSkipped    = 'x' // + block number: which of its records are not applied
 	prefixStart      = 'a' // one key: the Start, unless it is the zero one
 )
 

@@ -208,7 +208,9 @@ func (t *table[K, S, I]) AdvanceProcessing(now event.Time, most int) bool {
 		t.save(e.Whose, s)
 		t.current = s
 		t.context.Begin(Meta{Time: e.At, Watermark: t.watermark})
+		t.firing = true
 		t.clocked.ProcessingTimer(&t.context, s.key, &s.state, e.At)
+		t.firing = false
 		t.context.unchanged = false
 		t.after(e.Whose, s, max(e.At, t.watermark+1))
 		t.settle(e.Whose, s)

@@ -36,8 +36,9 @@ type Table interface {
 	Forget(key string)
 	// Len is how many keys hold state.
 	Len() int
-	// Current is the key of the call under way, for reports of a panic.
-	Current() string
+	// Current is the key of the call under way, and whether it is one of a
+	// timer, for reports of a panic.
+	Current() (key string, timer bool)
 
 	Snapshotter
 	Evictor
@@ -77,6 +78,7 @@ type table[K Key, S, I any] struct {
 	due     [prefetched]calendar.Entry
 	coldKey []byte // scratch
 
+	firing   bool // in a call of Timer or ProcessingTimer
 	pointers bool // whether states hold any
 }
 
@@ -107,11 +109,11 @@ func (t *table[K, S, I]) Sink() any {
 func (t *table[K, S, I]) Len() int { return t.live }
 
 // Current is empty before the first call.
-func (t *table[K, S, I]) Current() string {
+func (t *table[K, S, I]) Current() (key string, timer bool) {
 	if t.current == nil {
-		return ""
+		return "", false
 	}
-	return keyString(t.current.key)
+	return keyString(t.current.key), t.firing
 }
 
 const (
@@ -235,6 +237,7 @@ func (t *table[K, S, I]) fold(m Meta, k K, hash uint64, in *I) {
 // fire calls the operator for the slot's timers up to the watermark. The slot
 // may be nobody's afterwards.
 func (t *table[K, S, I]) fire(i uint32, s *slot[K, S], watermark event.Time) {
+	t.firing = true
 	for s.due <= watermark {
 		t.save(i, s)
 		at := s.due
@@ -245,6 +248,7 @@ func (t *table[K, S, I]) fire(i uint32, s *slot[K, S], watermark event.Time) {
 		t.context.unchanged = false // the timer itself is gone
 		t.after(i, s, at)
 	}
+	t.firing = false
 	t.settle(i, s)
 }
 

@@ -44,6 +44,10 @@ type config struct {
 	// OutOfOrderness is how late an event may be in event time before it
 	// counts as late.
 	OutOfOrderness time.Duration `yaml:"out_of_orderness" env:"MILLRACE_OUT_OF_ORDERNESS"`
+	// OperatorTries is how often an event is tried on which an operator fails,
+	// before it is skipped and stored as a dead letter; 0 means that the server
+	// stops until the operator is mended.
+	OperatorTries int `yaml:"operator_tries" env:"MILLRACE_OPERATOR_TRIES"`
 	// EventTypes are the accepted event types and their weights.
 	EventTypes map[string]float64 `yaml:"event_types"`
 	Ingest     ingestConfig       `yaml:"ingest"`
@@ -74,6 +78,7 @@ func defaultConfig() config {
 		Listen:             "127.0.0.1:8080",
 		CheckpointInterval: 10 * time.Second,
 		Watermark:          watermarkBounded,
+		OperatorTries:      3,
 		OutOfOrderness:     5 * time.Second,
 		EventTypes:         defaultWeights(),
 		Ingest:             ingestConfig{MaxBlockEvents: 4096, MaxQueuedEvents: 200_000, MaxQueuedMiB: 64},
@@ -189,6 +194,8 @@ func (c config) validate() error {
 		return errors.New("configuration: data: want a directory")
 	case c.Shards < 0 || c.Shards > 128:
 		return fmt.Errorf("configuration: shards: want 0 to 128, got %d", c.Shards)
+	case c.OperatorTries < 0 || c.OperatorTries > 100:
+		return fmt.Errorf("configuration: operator_tries: want 0 to 100, got %d", c.OperatorTries)
 	case c.Watermark != watermarkBounded && c.Watermark != watermarkDynamic:
 		return fmt.Errorf("configuration: watermark: want bounded or dynamic, got %q", c.Watermark)
 	case c.OutOfOrderness < 0 || c.OutOfOrderness > 24*time.Hour:

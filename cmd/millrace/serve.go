@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"millrace/engine/embedded"
+	"millrace/engine/pipeline"
 	"millrace/internal/headroom"
 	"millrace/recommend/rank"
 	"millrace/serve"
@@ -38,10 +39,15 @@ func newServe() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runServer(c.Context(), cfg, logger, func(s *serve.Server) error {
-				logger.Info("ready", "address", "http://"+s.Addr(), "data", cfg.Data)
-				return nil
-			})
+			for {
+				err := runServer(c.Context(), cfg, logger, func(s *serve.Server) error {
+					logger.Info("ready", "address", "http://"+s.Addr(), "data", cfg.Data)
+					return nil
+				})
+				if !errors.Is(err, errRestart) || c.Context().Err() != nil {
+					return err
+				}
+			}
 		},
 	}
 	d := defaultConfig()
@@ -50,6 +56,10 @@ func newServe() *cobra.Command {
 	c.Flags().StringVar(&listen, "listen", d.Listen, "HOST:PORT; other than loopback needs keys in the configuration")
 	return c
 }
+
+// errRestart is the error of a server that has to recover because an operator
+// has failed: opened again, it finds out on which event and skips it.
+var errRestart = errors.New("an operator failed: starting again")
 
 // runServer serves until ctx ends; ready is called once requests are answered
 // as they should be. The address is taken first: if that fails nothing has
@@ -92,9 +102,18 @@ func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(
 	if err := ready(server); err != nil {
 		return errors.Join(err, shutdown(server, done))
 	}
+	failed := make(chan struct{})
+	go func() {
+		if <-n.engine.Stopped(); cfg.OperatorTries > 0 && errors.Is(n.engine.Err(), pipeline.ErrOperator) {
+			close(failed)
+		}
+	}()
 	select {
 	case err := <-done:
 		return err
+	case <-failed:
+		logger.Error("starting again", "because", n.engine.Err())
+		return errors.Join(errRestart, shutdown(server, done))
 	case <-ctx.Done():
 		logger.Info("stopping")
 		return shutdown(server, done)

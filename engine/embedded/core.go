@@ -42,7 +42,14 @@ type core struct {
 
 	events  uint64 // applied since the log began, repeats too
 	repeats uint64 // of them, that were ignored
-	late    uint64 // events that the watermark had passed, since the start
+	// careful has each event of a block folded by itself, and row is the one
+	// that is: after an operator has failed, to find out on which.
+	careful bool
+	row     int
+	failing failingEvent
+	folding bool // it is being folded
+
+	late uint64 // events that the watermark had passed, since the start
 }
 
 func newCore(o Options, index *catalog.Index) *core {
@@ -114,6 +121,10 @@ func (c *core) applyEvents(b *eventlog.Block) error {
 		if r.Err() != nil {
 			return fmt.Errorf("event %d: %w: %w", row, eventlog.ErrCorrupt, r.Err())
 		}
+		if slices.Contains(b.Skipped, row) {
+			continue
+		}
+		c.row = row
 		c.enrich(&e, row)
 		m := operator.Meta{Time: e.Time, Watermark: c.source.Watermark()}
 		c.source.Observe(e.Time, b.Time, false)
@@ -121,8 +132,19 @@ func (c *core) applyEvents(b *eventlog.Block) error {
 			c.late++
 		}
 		c.send(m, &e)
+		if c.careful {
+			c.failing.Event, c.folding = e.Event, true
+			if err := c.finish(b); err != nil {
+				return err
+			}
+			c.folding = false
+		}
 	}
-	c.events += uint64(b.Count)
+	c.events += uint64(b.Count - len(b.Skipped))
+	return c.finish(b)
+}
+
+func (c *core) finish(b *eventlog.Block) error {
 	return c.pipeline.Finish(pipeline.Moment{Watermark: c.source.Watermark(), Processing: b.Time})
 }
 

@@ -57,6 +57,8 @@ type Options struct {
 	Duplicates Duplicates
 	// Checkpoints says when checkpoints are taken.
 	Checkpoints checkpoint.Policy
+	// Failures says what becomes of an event on which an operator panics.
+	Failures Failures
 	// PublishInterval is how long the answers of blocks may wait for those of
 	// blocks that wait behind them, so that an engine that is behind makes the
 	// answers of a key once for many blocks; 0 means DefaultPublishInterval. An
@@ -140,12 +142,11 @@ func open(o Options, spawn func(func())) (*Engine, error) {
 		o.PublishInterval = DefaultPublishInterval
 	}
 	e := &Engine{
-		options: o, index: catalog.NewIndex(),
-		blocks: make(chan *eventlog.Block, queuedBlocks),
-		stop:   make(chan struct{}), stopped: make(chan struct{}),
+		options: o,
+		blocks:  make(chan *eventlog.Block, queuedBlocks),
+		stop:    make(chan struct{}), stopped: make(chan struct{}),
 		waiters: map[uint64][]chan struct{}{},
 	}
-	e.core = newCore(o, e.index)
 	if err := e.recover(); err != nil {
 		return nil, err
 	}
@@ -153,44 +154,6 @@ func open(o Options, spawn func(func())) (*Engine, error) {
 		Policy: o.Checkpoints, Backend: o.State, Now: o.Now, Logger: o.Logger, Spawn: spawn, Stop: e.stop,
 	}, e.recovered)
 	return e, nil
-}
-
-// recover loads the newest checkpoint and replays the log after it. Answers
-// are made once, at the end.
-func (e *Engine) recover() error {
-	began := e.options.Now()
-	if err := e.core.restore(e.options.State); err != nil {
-		return fmt.Errorf("recover: %w", err)
-	}
-	from := e.core.block
-	e.recovered = from
-	sink, err := newCatalogSink(e.options.Catalog, e.core, e.options.Logger)
-	if err != nil {
-		return fmt.Errorf("recover: %w", err)
-	}
-	e.sink = sink
-	err = e.options.Log.Scan(from+1, func(b *eventlog.Block) error {
-		if err := e.core.apply(b); err != nil {
-			return err
-		}
-		e.sink.put(b.Number, e.core.takeChanges())
-		e.core.takeDuplicates()
-		return nil
-	})
-	if err != nil {
-		e.sink.close()
-		return fmt.Errorf("recover: replay from block %d: %w", from+1, err)
-	}
-	if err := e.answer(); err != nil {
-		e.sink.close()
-		return fmt.Errorf("recover: %w", err)
-	}
-	e.applied.Store(e.core.block)
-	e.noteTypes()
-	e.core.late = 0 // of what is replayed they were counted before
-	e.stats.recovered(e.core)
-	e.options.Logger.Info("recovered", "checkpoint", from, "blocks", e.core.block, "took", e.options.Now().Sub(began))
-	return nil
 }
 
 // Deliver hands over a durable block; it waits while the queue is full.
@@ -300,6 +263,10 @@ func (e *Engine) Err() error {
 	}
 	return nil
 }
+
+// Stopped is closed when the engine has stopped: Err says why, if it was not by
+// Close.
+func (e *Engine) Stopped() <-chan struct{} { return e.stopped }
 
 // Close processes what was delivered, takes a checkpoint and stops. It does
 // not close the parts that it was given. Where a checkpoint can not be stored

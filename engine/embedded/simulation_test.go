@@ -261,6 +261,9 @@ type firstState struct {
 	IDs   []string
 }
 
+// poison is an item on which the first stage panics.
+const poison = "poison"
+
 type first struct {
 	hops    *operator.Output[hop]
 	repeats *operator.Output[repeat]
@@ -272,6 +275,10 @@ type bytesValue []byte
 func (b bytesValue) AppendBinary(dst []byte) ([]byte, error) { return append(dst, b...), nil }
 
 func (f *first) Fold(c *operator.Context, _ string, s *firstState, in *event.Enriched) {
+	if in.Item == poison {
+		s.Count = -1 // what a panic leaves behind is not to be trusted
+		panic("it is poison")
+	}
 	for _, id := range s.IDs {
 		if in.ID != "" && id == in.ID {
 			f.repeats.Emit(c.Time, repeat{in.Row})

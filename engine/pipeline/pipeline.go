@@ -14,9 +14,28 @@ import (
 	"millrace/operator"
 )
 
-// ErrOperator is the error of an operator that panicked. The message names
-// the stage, the key and the panic.
+// ErrOperator is the error of an operator that panicked.
 var ErrOperator = errors.New("an operator failed")
+
+// OperatorError says where an operator panicked. It is ErrOperator.
+type OperatorError struct {
+	Stage, Key string
+	Timer      bool // in a timer, not because of an input
+	Panic      any
+	Stack      []byte
+}
+
+// Error names the stage, the key and the panic, and ends with the stack.
+func (e *OperatorError) Error() string {
+	where := ""
+	if e.Timer {
+		where = " in a timer"
+	}
+	return fmt.Sprintf("%v%s: stage %s, key %q: %v\n%s", ErrOperator, where, e.Stage, e.Key, e.Panic, e.Stack)
+}
+
+// Is makes every OperatorError an ErrOperator.
+func (e *OperatorError) Is(target error) bool { return target == ErrOperator }
 
 const (
 	// inlineRecords is the size of a block, in records, up to which the shards
@@ -334,8 +353,8 @@ func (p *Pipeline) each(inline bool, fn func(shard int)) error {
 					p.errs[shard] = cold.Err
 					return
 				}
-				p.errs[shard] = fmt.Errorf("%w: stage %s, key %q: %v\n%s", ErrOperator,
-					p.topology.Nodes()[i].Name, p.tables[i][shard].Current(), r, debug.Stack())
+				key, timer := p.tables[i][shard].Current()
+				p.errs[shard] = &OperatorError{p.topology.Nodes()[i].Name, key, timer, r, debug.Stack()}
 			}
 		}()
 		fn(shard)

@@ -1,0 +1,148 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"millrace/engine/pipeline"
+	"millrace/event"
+	"millrace/eventlog"
+	statememory "millrace/state/memory"
+	viewmemory "millrace/view/memory"
+)
+
+// skippingLog is a log in memory that can skip records.
+type skippingLog struct {
+	simulatedLog
+	skipped map[uint64][]int
+	letters []eventlog.DeadLetter
+}
+
+func (l *skippingLog) Scan(from uint64, fn func(*eventlog.Block) error) error {
+	return l.simulatedLog.Scan(from, func(b *eventlog.Block) error {
+		c := *b
+		c.Skipped = l.skipped[b.Number]
+		return fn(&c)
+	})
+}
+
+func (l *skippingLog) skip(block uint64, row int, letter eventlog.DeadLetter) error {
+	l.skipped[block] = append(l.skipped[block], row)
+	l.letters = append(l.letters, letter)
+	return nil
+}
+
+func (l *skippingLog) add(kind eventlog.Kind, items ...string) *eventlog.Block {
+	b := &eventlog.Block{Number: uint64(len(l.blocks)) + 1, Kind: kind, Time: 1_700_000_000_000, Count: 1, Payload: []byte("1")}
+	if kind == eventlog.Events {
+		b.Count, b.Payload = len(items), nil
+		for i, item := range items {
+			b.Payload = event.AppendEvent(b.Payload, &event.Event{
+				User: fmt.Sprint("u", i%3), Item: item, Type: event.TypeView, Time: b.Time + event.Time(i), Value: 2.5, HasValue: true,
+			})
+		}
+	}
+	l.blocks = append(l.blocks, b)
+	return b
+}
+
+func failuresOptions(l *skippingLog, f Failures) Options {
+	return Options{
+		Build: simulationProgram, Shards: 2, Log: l, State: statememory.New(), Views: viewmemory.New(),
+		Logger: slog.New(slog.DiscardHandler), Failures: f,
+	}
+}
+
+// An operator that panics stops the engine with words that name the stage, the
+// key and the panic. Opened again, the engine finds the event, tries it as
+// often as it is told, skips it, and comes to what it would have come to
+// without it.
+func TestAnEventOnWhichAnOperatorFailsIsSkipped(t *testing.T) {
+	l := &skippingLog{skipped: map[uint64][]int{}}
+	l.add(eventlog.Config)
+	l.add(eventlog.Events, "a", "b")
+	e, err := Open(failuresOptions(l, Failures{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := l.add(eventlog.Events, "a", poison, "b", "c")
+	e.Deliver(bad)
+	err = e.Wait(t.Context(), bad.Number)
+	var failed *pipeline.OperatorError
+	if !errors.Is(err, ErrFailed) || !errors.As(err, &failed) || failed.Stage != "first" || failed.Key != "u1" || failed.Timer {
+		t.Fatalf("got %v", err)
+	}
+	l.add(eventlog.Events, "d")
+	if err := e.Close(); !errors.Is(err, pipeline.ErrOperator) {
+		t.Errorf("close: %v", err)
+	}
+
+	if _, err := Open(failuresOptions(l, Failures{})); !errors.Is(err, pipeline.ErrOperator) || len(l.letters) > 0 {
+		t.Fatalf("without a policy the engine opens: %v", err)
+	}
+	refusal := errors.New("the disk is full")
+	refuse := func(uint64, int, eventlog.DeadLetter) error { return refusal }
+	if _, err := Open(failuresOptions(l, Failures{Tries: 1, Skip: refuse})); !errors.Is(err, refusal) {
+		t.Fatalf("an event that could not be skipped: %v", err)
+	}
+	e, err = Open(failuresOptions(l, Failures{Tries: 3, Skip: l.skip}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = e.Close() }()
+	if len(l.letters) != 1 || len(l.skipped[bad.Number]) != 1 || l.skipped[bad.Number][0] != 1 {
+		t.Fatalf("skipped %v, dead letters %v", l.skipped, l.letters)
+	}
+	letter := l.letters[0]
+	for _, want := range []string{"stage first failed on it 3 times", `key "u1"`, "it is poison"} {
+		if !strings.Contains(letter.Error, want) {
+			t.Errorf("the dead letter says %q, not %q", letter.Error, want)
+		}
+	}
+	if want := `{"user_id":"u1","item_id":"poison","event_type":"view","value":2.5,"timestamp":1700000000001}`; string(letter.Raw) != want {
+		t.Errorf("the dead letter has %s, want %s", letter.Raw, want)
+	}
+	if letter.User != "u1" || e.Stats().Events != 6 || e.Applied() != 4 {
+		t.Errorf("user %q, %d events, block %d", letter.User, e.Stats().Events, e.Applied())
+	}
+
+	without := &skippingLog{}
+	without.add(eventlog.Config)
+	without.add(eventlog.Events, "a", "b")
+	without.add(eventlog.Events, "a", "b", "c").Payload = func() (p []byte) {
+		for i, item := range []string{"a", "", "b", "c"} {
+			if item != "" {
+				p = event.AppendEvent(p, &event.Event{User: fmt.Sprint("u", i%3), Item: item, Type: event.TypeView, Time: 1_700_000_000_000 + event.Time(i)})
+			}
+		}
+		return p
+	}()
+	without.add(eventlog.Events, "d")
+	clean, err := Open(failuresOptions(without, Failures{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = clean.Close() }()
+	differences, err := Compare(e, clean, 5)
+	if err != nil || len(differences) > 0 {
+		t.Errorf("differs from a run without the event: %v, %v", differences, err)
+	}
+}
+
+// Where many events of a block fail it is not the events: the engine does not
+// throw them all away.
+func TestNotEverythingIsSkipped(t *testing.T) {
+	l := &skippingLog{skipped: map[uint64][]int{}}
+	l.add(eventlog.Config)
+	var items []string
+	for range mostSkipped + 1 {
+		items = append(items, poison)
+	}
+	l.add(eventlog.Events, items...)
+	if _, err := Open(failuresOptions(l, Failures{Tries: 1, Skip: l.skip})); err == nil || len(l.letters) != mostSkipped {
+		t.Errorf("%d events were skipped: %v", len(l.letters), err)
+	}
+}
