@@ -101,7 +101,7 @@ func (t *slots[K, S]) guess(hash uint64) (uint32, *slot[K, S]) {
 // prefetch asks for a slot's memory.
 func (s *slot[K, S]) prefetch() {
 	prefetch.Line(unsafe.Pointer(s))
-	if unsafe.Sizeof(*s) > cacheLine {
+	if uintptr(unsafe.Pointer(s))%cacheLine+unsafe.Sizeof(*s) > cacheLine {
 		prefetch.Line(unsafe.Add(unsafe.Pointer(s), unsafe.Sizeof(*s)-1))
 	}
 }

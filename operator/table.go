@@ -74,7 +74,7 @@ type table[K Key, S, I any] struct {
 	arena   []byte
 	scratch []byte
 	times   []event.Time // scratch
-	hashes  [prefetched]uint64
+	hashes  [(prefetchSteps + 1) * prefetched]uint64
 	due     [prefetched]calendar.Entry
 	coldKey []byte // scratch
 
@@ -117,48 +117,62 @@ func (t *table[K, S, I]) Current() (key string, timer bool) {
 }
 
 const (
-	// prefetched is how many records' slots are read at a time before they
-	// are folded.
-	prefetched = 32
+	// prefetched is how many records are looked ahead for at a time.
+	prefetched = 16
+	// prefetchSteps is in how many steps memory is asked for that one address
+	// leads to the next of: the cell of the index, the slot, what lies beside
+	// it. Between two steps there is time for the memory to come.
+	prefetchSteps = 3
 	// prefetchSlots is the size from which on a table is not in the
 	// processor's cache, so that prefetching pays.
 	prefetchSlots = 1 << 12
 )
 
-// foldRows folds what an exchange delivers.
+// foldRows folds what an exchange delivers. Of a table that is not in the
+// processor's cache the memory for later records is asked for on the way.
 func (t *table[K, S, I]) foldRows(rows []row[I]) {
-	for len(rows) > 0 {
-		n := min(prefetched, len(rows))
-		for i := range n {
-			t.hashes[i] = t.hash(t.key(&rows[i].record))
+	if t.slots.used <= prefetchSlots {
+		for i := range rows {
+			k := t.key(&rows[i].record)
+			t.fold(rows[i].Meta, k, t.hash(k), &rows[i].record)
 		}
-		if t.slots.used > prefetchSlots {
-			t.warmUp(t.hashes[:n])
+		return
+	}
+	for at := -prefetchSteps * prefetched; at < len(rows); at += prefetched {
+		for step := prefetchSteps; step > 0; step-- {
+			from := at + step*prefetched
+			t.warmRows(step, rows[min(max(from, 0), len(rows)):min(max(from+prefetched, 0), len(rows))], from)
 		}
-		for i := range n {
-			t.fold(rows[i].Meta, t.key(&rows[i].record), t.hashes[i], &rows[i].record)
+		for i := max(at, 0); i < min(max(at+prefetched, 0), len(rows)); i++ {
+			t.fold(rows[i].Meta, t.key(&rows[i].record), t.hashes[i%len(t.hashes)], &rows[i].record)
 		}
-		rows = rows[n:]
 	}
 }
 
-// warmUp asks for the memory of the keys with the hashes: the cells of the
-// index, the slots that they name, and what lies beside these.
-func (t *table[K, S, I]) warmUp(hashes []uint64) {
-	for _, h := range hashes {
-		prefetch.Line(unsafe.Pointer(t.slots.home(h)))
-	}
-	for _, h := range hashes {
-		if _, s := t.slots.guess(h); s != nil {
-			s.prefetch()
+// warmRows is one step of asking for the memory of records: the first one is
+// prefetchSteps.
+func (t *table[K, S, I]) warmRows(step int, rows []row[I], from int) {
+	switch step {
+	case prefetchSteps:
+		for i := range rows {
+			h := t.hash(t.key(&rows[i].record))
+			t.hashes[(from+i)%len(t.hashes)] = h
+			prefetch.Line(unsafe.Pointer(t.slots.home(h)))
 		}
-	}
-	if t.warmer == nil && t.leases.ttl == nil {
-		return
-	}
-	for _, h := range hashes {
-		if i, s := t.slots.guess(h); s != nil {
-			t.warmSlot(i, s)
+	case prefetchSteps - 1:
+		for i := range rows {
+			if _, s := t.slots.guess(t.hashes[(from+i)%len(t.hashes)]); s != nil {
+				s.prefetch()
+			}
+		}
+	case prefetchSteps - 2:
+		if t.warmer == nil && t.leases.ttl == nil {
+			return
+		}
+		for i := range rows {
+			if j, s := t.slots.guess(t.hashes[(from+i)%len(t.hashes)]); s != nil {
+				t.warmSlot(j, s)
+			}
 		}
 	}
 }
