@@ -30,6 +30,8 @@ type config struct {
 	Keys []string `yaml:"keys" env:"MILLRACE_KEYS"`
 	// Shards is how many keys are folded in parallel, 0 for one a core.
 	Shards int `yaml:"shards" env:"MILLRACE_SHARDS"`
+	// Parallelism is over how many shards single stages are spread, by name.
+	Parallelism map[string]int `yaml:"parallelism"`
 	// CheckpointInterval is the least time between two checkpoints.
 	CheckpointInterval time.Duration `yaml:"checkpoint_interval" env:"MILLRACE_CHECKPOINT_INTERVAL"`
 	// CheckpointStore is where savepoints, and copies of checkpoints, are kept: a

@@ -123,7 +123,7 @@ func (n *node) openEngine(ctx context.Context, c config) (err error) {
 	}
 	n.views = memory.New()
 	n.engine, err = embedded.Open(embedded.Options{
-		Build: buildProgram, Shards: c.Shards, Log: interruptible{ctx, n.log}, State: n.state, Views: n.views, Catalog: n.catalog,
+		Build: buildProgram, Shards: c.Shards, Parallelism: c.Parallelism, Log: interruptible{ctx, n.log}, State: n.state, Views: n.views, Catalog: n.catalog,
 		Failures: embedded.Failures{Tries: c.OperatorTries, Skip: n.log.Skip}, Duplicates: duplicates(),
 		Checkpoints: checkpoint.Policy{Interval: c.CheckpointInterval}, PublishInterval: c.publishInterval, Logger: n.logger,
 	})

@@ -21,6 +21,8 @@ type core struct {
 	shards     int
 	duplicates Duplicates
 
+	parallelism map[string]int // of single stages
+
 	block     uint64
 	config    []byte
 	positions map[string]uint64 // how far each import has got
@@ -54,7 +56,7 @@ type core struct {
 
 func newCore(o Options, index *catalog.Index) *core {
 	c := &core{
-		build: o.Build, shards: o.Shards, duplicates: o.Duplicates,
+		build: o.Build, shards: o.Shards, parallelism: o.Parallelism, duplicates: o.Duplicates,
 		index: index, positions: map[string]uint64{}, users: newUserSet(),
 	}
 	c.source = watermark.NewMonotonous() // until there is a configuration
@@ -194,7 +196,7 @@ func (c *core) configure(config []byte) error {
 		return fmt.Errorf("configure: %w", err)
 	}
 	c.repeated = make([][]int, c.shards)
-	p, err := pipeline.New(program.Topology, pipeline.Options{Shards: c.shards, Taps: c.taps()})
+	p, err := pipeline.New(program.Topology, pipeline.Options{Shards: c.shards, Parallelism: c.parallelism, Taps: c.taps()})
 	if err != nil {
 		return fmt.Errorf("configure: %w", err)
 	}

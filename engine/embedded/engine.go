@@ -44,6 +44,8 @@ type Options struct {
 	Build func(config []byte) (*Program, error)
 	// Shards is how many keys are folded in parallel; 0 means the cores.
 	Shards int
+	// Parallelism is over how many shards single stages are spread, by name.
+	Parallelism map[string]int
 	// Log is where recovery reads the blocks after the checkpoint from.
 	Log BlockSource
 	// State keeps checkpoints.

@@ -45,6 +45,8 @@ type Options[T any] struct {
 	Idle event.Duration
 	// Shards is over how many shards stages are spread; 0 means the cores.
 	Shards int
+	// Parallelism is over how many shards single stages are spread, by name.
+	Parallelism map[string]int
 	// State keeps checkpoints; nil keeps none.
 	State state.Backend
 	// Checkpoints says when they are taken.
@@ -115,7 +117,7 @@ func New[T any](o Options[T]) (*Job[T], error) {
 	}
 	var err error
 	if j.pipeline, err = pipeline.New(o.Topology, pipeline.Options{
-		Shards: o.Shards, Partitions: o.Source.Partitions(), Cold: j.cold(),
+		Shards: o.Shards, Partitions: o.Source.Partitions(), Parallelism: o.Parallelism, Cold: j.cold(),
 	}); err != nil {
 		return nil, err
 	}

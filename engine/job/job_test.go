@@ -98,6 +98,10 @@ func (s *scenario) live(blocks int) (ended bool) {
 		Shards: 1 + s.random.IntN(4), BlockRecords: 1 + s.random.IntN(4000), State: backend, Views: views,
 		Checkpoints: checkpoint.Policy{Interval: time.Second}, Now: func() time.Time { return s.clock },
 	}
+	if s.random.IntN(3) == 0 {
+		nodes := o.Topology.Nodes()
+		o.Parallelism = map[string]int{nodes[s.random.IntN(len(nodes))].Name: 1 + s.random.IntN(6)}
+	}
 	if s.random.IntN(2) == 0 {
 		o.MemoryLimit = int64(1000 + s.random.IntN(200_000))
 	}

@@ -7,7 +7,9 @@ package pipeline
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"millrace/event"
@@ -68,6 +70,10 @@ type Pipeline struct {
 type Options struct {
 	// Shards is over how many shards stages are spread that do not say.
 	Shards int
+	// Parallelism is over how many shards stages are spread, by their names: it
+	// goes before what a stage says itself. A chained stage has that of the
+	// stage before it.
+	Parallelism map[string]int
 	// Partitions is how many partitions the source has; 0 means 1.
 	Partitions int
 	// Taps are told what ports emit.
@@ -97,12 +103,15 @@ func New(t *operator.Topology, o Options) (*Pipeline, error) {
 		exchanges: make([]operator.Exchange, len(nodes)),
 		senders:   make([][]int, len(nodes)),
 	}
-	for _, n := range nodes {
-		p.shards = max(p.shards, n.Parallelism)
+	l := layout{p, o, max(1, o.Partitions)}
+	if err := l.check(); err != nil {
+		return nil, err
+	}
+	for i := range nodes {
+		p.shards = max(p.shards, l.parallelism(i))
 	}
 	p.writes, p.running = make([][]operator.ViewWrite, p.shards), make([]int, p.shards)
 	p.errs, p.more = make([]error, p.shards), make([]bool, p.shards)
-	l := layout{p, o, max(1, o.Partitions)}
 	for i := len(nodes) - 1; i >= 0; i-- { // downstream first: sinks need it
 		l.exchange(i)
 		l.tables(i)
@@ -123,13 +132,36 @@ type layout struct {
 	partitions int
 }
 
+// check refuses a parallelism that can not be had.
+func (l *layout) check() error {
+	for _, name := range slices.Sorted(maps.Keys(l.options.Parallelism)) {
+		i := slices.IndexFunc(l.topology.Nodes(), func(n *operator.Node) bool { return n.Name == name })
+		switch n := l.options.Parallelism[name]; {
+		case i < 0:
+			return fmt.Errorf("%w: parallelism of %q: there is no such stage", operator.ErrTopology, name)
+		case n < 1 || n > operator.KeyGroups:
+			return fmt.Errorf("%w: parallelism of %q: want 1 to %d, got %d", operator.ErrTopology, name, operator.KeyGroups, n)
+		case l.topology.Nodes()[i].Inputs[0].Chained:
+			return fmt.Errorf("%w: parallelism of %q: it is chained to the stage before it", operator.ErrTopology, name)
+		}
+	}
+	return nil
+}
+
 // parallelism is over how many shards a stage is spread.
 func (l *layout) parallelism(node int) int {
-	switch {
-	case node == operator.SourceNode:
+	if node == operator.SourceNode {
 		return l.partitions
-	case l.topology.Nodes()[node].Parallelism > 0:
-		return l.topology.Nodes()[node].Parallelism
+	}
+	n := l.topology.Nodes()[node]
+	set := l.options.Parallelism[n.Name]
+	switch {
+	case n.Inputs[0].Chained:
+		return l.parallelism(n.Inputs[0].From)
+	case set > 0:
+		return set
+	case n.Parallelism > 0:
+		return n.Parallelism
 	}
 	return l.options.Shards
 }

@@ -48,6 +48,7 @@ type flags struct {
 	interval      time.Duration
 	data          string
 	limit         bytesize
+	parallelism   map[string]int
 	json          bool
 }
 
@@ -92,6 +93,7 @@ func New() *cobra.Command {
 	c.Flags().Uint64Var(&f.users, "users", reference.DefaultUsers, "how many users there are, of whom a fifth is active at a time; a multiple of 10")
 	c.Flags().Float64Var(&f.hot, "hot", 0, "the share of events that are about one item, 0 to 1: skew, which the jobs' definition has none of")
 	c.Flags().IntVar(&f.shards, "shards", 0, "over how many shards stages are spread; 0 means the cores")
+	c.Flags().StringToIntVar(&f.parallelism, "parallelism", nil, "over how many shards single stages are spread, such as digest=1")
 	c.Flags().StringVar(&f.state, "state", "memory", "where checkpoints are kept: memory or pebble")
 	c.Flags().DurationVar(&f.interval, "checkpoint", 0, "the time between two checkpoints; 0 means 2s with pebble, none with memory")
 	c.Flags().StringVar(&f.data, "data", "", "the directory of the checkpoints, from which a job that was stopped goes on; a temporary one if empty")
@@ -184,7 +186,7 @@ func (f *flags) measure(ctx context.Context, name string, backend state.Backend)
 	j, err := job.New(job.Options[reference.Event]{
 		Name:     fmt.Sprintf("%s of %d users, hot %g", name, f.users, f.hot),
 		Topology: reference.Topology(name), Source: source, Watermarks: reference.Watermarks,
-		Shards: f.shards, State: backend, Checkpoints: checkpoint.Policy{Interval: interval}, Views: views,
+		Shards: f.shards, Parallelism: f.parallelism, State: backend, Checkpoints: checkpoint.Policy{Interval: interval}, Views: views,
 		MemoryLimit: int64(f.limit) * stateShare / 100,
 		Logger:      slog.Default(),
 	})
