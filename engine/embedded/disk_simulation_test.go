@@ -42,7 +42,7 @@ func diskRounds() int {
 	case os.Getenv("MILLRACE_SOAK") != "":
 		return 10_000
 	}
-	return 300
+	return 200
 }
 
 func TestDiskSimulation(t *testing.T) {
@@ -223,7 +223,7 @@ func (s *diskSimulation) open() bool {
 func (s *diskSimulation) start(backend state.Backend) (*Engine, error) {
 	return open(Options{
 		Build: simulationProgram, Shards: 1 + s.random.IntN(4), Log: s.log, State: backend, Views: viewmemory.New(),
-		Checkpoints: checkpoint.Policy{Interval: time.Second}, Now: func() time.Time { return s.model.clock },
+		Checkpoints: checkpoint.Policy{Interval: time.Second}, Now: s.model.now,
 		Duplicates: Duplicates{Stage: "first", Port: "repeats", Row: func(r any) int { return r.(*repeat).row }},
 		Logger:     slog.New(slog.DiscardHandler),
 	}, func(f func()) { f() })

@@ -36,7 +36,7 @@ func simulationRounds(t *testing.T) int {
 	if os.Getenv("MILLRACE_SOAK") != "" {
 		return 20000
 	}
-	return 2000
+	return 600
 }
 
 func TestSimulationSurvivesCrashes(t *testing.T) {
@@ -119,10 +119,17 @@ func simulate(t *testing.T, seed uint64) *simulation {
 func (s *simulation) options(shards int) Options {
 	return Options{
 		Build: simulationProgram, Shards: shards, Log: s.log, State: s.state, Views: viewmemory.New(),
-		Checkpoints: checkpoint.Policy{Interval: time.Second}, Now: func() time.Time { return s.clock },
+		Checkpoints: checkpoint.Policy{Interval: time.Second}, Now: s.now,
 		Duplicates: Duplicates{Stage: "first", Port: "repeats", Row: func(r any) int { return r.(*repeat).row }},
 		Logger:     slog.New(slog.DiscardHandler),
 	}
+}
+
+// now is the clock. It creeps, so that a checkpoint is encoded in parts, with
+// blocks in between.
+func (s *simulation) now() time.Time {
+	s.clock = s.clock.Add(time.Duration(s.random.IntN(1000)) * time.Microsecond)
+	return s.clock
 }
 
 func (s *simulation) start() {

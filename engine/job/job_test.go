@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,9 +63,13 @@ type scenario struct {
 	source  reference.Generator
 	open    func(fs vfs.FS) (state.Backend, error)
 	mem     *vfs.MemFS
-	clock   time.Time
+	clock   atomic.Int64 // nanoseconds
 	resumed int
 }
+
+// now is the clock. It creeps, so that a checkpoint is encoded in parts, with
+// blocks in between.
+func (s *scenario) now() time.Time { return time.Unix(0, s.clock.Add(int64(200*time.Microsecond))) }
 
 func (s *scenario) run() {
 	s.random = rand.New(rand.NewPCG(s.seed, 1))
@@ -76,7 +81,8 @@ func (s *scenario) run() {
 	if s.random.IntN(2) == 0 {
 		s.open = func(fs vfs.FS) (state.Backend, error) { return file.Open("state", file.Options{FS: fs}) }
 	}
-	s.mem, s.clock = vfs.NewCrashableMem(), time.UnixMilli(1_700_000_000_000)
+	s.mem = vfs.NewCrashableMem()
+	s.clock.Store(time.UnixMilli(1_700_000_000_000).UnixNano())
 	for range s.random.IntN(4) {
 		if s.live(1 + s.random.IntN(30)) {
 			break
@@ -96,7 +102,7 @@ func (s *scenario) live(blocks int) (ended bool) {
 	o := job.Options[reference.Event]{
 		Name: s.name, Topology: reference.Topology(s.name), Source: s.source, Watermarks: reference.Watermarks,
 		Shards: 1 + s.random.IntN(4), BlockRecords: 1 + s.random.IntN(4000), State: backend, Views: views,
-		Checkpoints: checkpoint.Policy{Interval: time.Second}, Now: func() time.Time { return s.clock },
+		Checkpoints: checkpoint.Policy{Interval: time.Second}, Now: s.now,
 	}
 	if s.random.IntN(3) == 0 {
 		nodes := o.Topology.Nodes()
@@ -113,7 +119,7 @@ func (s *scenario) live(blocks int) (ended bool) {
 		s.resumed++
 	}
 	for range blocks {
-		s.clock = s.clock.Add(time.Duration(s.random.IntN(400)) * time.Millisecond)
+		s.clock.Add(int64(time.Duration(s.random.IntN(400)) * time.Millisecond))
 		if err := j.Step(); err != nil {
 			s.t.Fatalf("seed %d: %v", s.seed, err)
 		}
