@@ -21,6 +21,7 @@ const (
 	Events    Kind = 1 // records of event.AppendEvent
 	Catalogue Kind = 2 // records of event.AppendChange
 	Config    Kind = 3 // one configuration, as JSON
+	Tick      Kind = 4 // no records: processing time has come further while nothing arrived
 )
 
 // String names the kind.
@@ -32,6 +33,8 @@ func (k Kind) String() string {
 		return "catalogue"
 	case Config:
 		return "config"
+	case Tick:
+		return "tick"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -216,7 +219,7 @@ func readHeader(r *wire.Reader, number uint64, b *Block) (size uint64, encoding 
 		return 0, 0, r.Err()
 	case b.Number != number:
 		return 0, 0, fmt.Errorf("holds block %d", b.Number)
-	case b.Kind < Events || b.Kind > Config:
+	case b.Kind < Events || b.Kind > Tick:
 		return 0, 0, fmt.Errorf("unknown %v", b.Kind)
 	case encoding > encodingZstd:
 		return 0, 0, fmt.Errorf("unknown encoding %d", encoding)
@@ -230,7 +233,7 @@ func readHeader(r *wire.Reader, number uint64, b *Block) (size uint64, encoding 
 // check says why b cannot be appended.
 func (b *Block) check() error {
 	switch {
-	case b.Kind < Events || b.Kind > Config:
+	case b.Kind < Events || b.Kind > Tick:
 		return fmt.Errorf("%w: a block of %v", ErrInvalid, b.Kind)
 	case b.Count < 0:
 		return fmt.Errorf("%w: a block of %d records", ErrInvalid, b.Count)

@@ -62,6 +62,17 @@ func (l *leases) start(i uint32, at event.Time) bool {
 	return true
 }
 
+// due reports whether the end of a lease may have come.
+func (l *leases) due(watermark, now event.Time) bool {
+	switch {
+	case l.ttl == nil:
+		return false
+	case l.ttl.EventTime:
+		return l.ends.Due(watermark)
+	}
+	return l.ends.Due(now)
+}
+
 // end lets go of a lease.
 func (l *leases) end(i uint32) {
 	if int(i) < len(l.of) {

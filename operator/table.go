@@ -398,7 +398,7 @@ func (t *table[K, S, I]) Advance(watermark event.Time, most int) bool {
 
 // Due looks at the first timers.
 func (t *table[K, S, I]) Due(watermark, now event.Time) bool {
-	return t.timers.Due(watermark) || t.cold.timers.Due(watermark) || t.cold.clock.Due(now) || t.clock.queue.Due(now) || t.leases.ttl != nil && t.leases.ends.Due(max(watermark, now))
+	return t.timers.Due(watermark) || t.cold.timers.Due(watermark) || t.cold.clock.Due(now) || t.clock.queue.Due(now) || t.leases.due(watermark, now)
 }
 
 // Changed counts keys that were forgotten too.

@@ -46,6 +46,9 @@ type config struct {
 	// OutOfOrderness is how late an event may be in event time before it
 	// counts as late.
 	OutOfOrderness time.Duration `yaml:"out_of_orderness" env:"MILLRACE_OUT_OF_ORDERNESS"`
+	// AssociationTime is what the association job's windows go by: "event", the
+	// time that events have, or "processing", when they arrived.
+	AssociationTime string `yaml:"association_time" env:"MILLRACE_ASSOCIATION_TIME"`
 	// OperatorTries is how often an event is tried on which an operator fails,
 	// before it is skipped and stored as a dead letter; 0 means that the server
 	// stops until the operator is mended.
@@ -80,6 +83,7 @@ func defaultConfig() config {
 		Listen:             "127.0.0.1:8080",
 		CheckpointInterval: 10 * time.Second,
 		Watermark:          watermarkBounded,
+		AssociationTime:    timeEvent,
 		OperatorTries:      3,
 		OutOfOrderness:     5 * time.Second,
 		EventTypes:         defaultWeights(),
@@ -190,12 +194,20 @@ const (
 	watermarkDynamic = "dynamic"
 )
 
+// What windows go by.
+const (
+	timeEvent      = "event"
+	timeProcessing = "processing"
+)
+
 func (c config) validate() error {
 	switch {
 	case c.Data == "":
 		return errors.New("configuration: data: want a directory")
 	case c.Shards < 0 || c.Shards > 128:
 		return fmt.Errorf("configuration: shards: want 0 to 128, got %d", c.Shards)
+	case c.AssociationTime != timeEvent && c.AssociationTime != timeProcessing:
+		return fmt.Errorf("configuration: association_time: want event or processing, got %q", c.AssociationTime)
 	case c.OperatorTries < 0 || c.OperatorTries > 100:
 		return fmt.Errorf("configuration: operator_tries: want 0 to 100, got %d", c.OperatorTries)
 	case c.Watermark != watermarkBounded && c.Watermark != watermarkDynamic:

@@ -47,6 +47,7 @@ type node struct {
 
 	savepoints *savepoint.Service // nil but in a server
 
+	ticks      chan struct{}  // asks for blocks without records
 	redactions sync.WaitGroup // that began when the log had recovered
 }
 
@@ -60,7 +61,7 @@ func openNode(ctx context.Context, c config, logger *slog.Logger) (*node, error)
 	if err := os.MkdirAll(c.Data, 0o755); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	n := &node{logger: logger}
+	n := &node{ticks: make(chan struct{}, 1), logger: logger}
 	if err := n.open(ctx, c, program); err != nil {
 		return nil, errors.Join(err, n.close())
 	}
@@ -91,6 +92,7 @@ func (n *node) open(ctx context.Context, c config, program []byte) (err error) {
 		Deliver:         n.engine.Deliver,
 		Recovered:       n.recovered,
 	})
+	n.redactions.Go(n.keepTime)
 	if err := n.configure(ctx, program); err != nil {
 		return err
 	}
@@ -124,7 +126,7 @@ func (n *node) openEngine(ctx context.Context, c config) (err error) {
 	n.views = memory.New()
 	n.engine, err = embedded.Open(embedded.Options{
 		Build: buildProgram, Shards: c.Shards, Parallelism: c.Parallelism, Log: interruptible{ctx, n.log}, State: n.state, Views: n.views, Catalog: n.catalog,
-		Failures: embedded.Failures{Tries: c.OperatorTries, Skip: n.log.Skip}, Duplicates: duplicates(),
+		Tick: n.tick, Failures: embedded.Failures{Tries: c.OperatorTries, Skip: n.log.Skip}, Duplicates: duplicates(),
 		Checkpoints: checkpoint.Policy{Interval: c.CheckpointInterval}, PublishInterval: c.publishInterval, Logger: n.logger,
 	})
 	return err
@@ -164,6 +166,24 @@ func (n *node) configure(ctx context.Context, record []byte) error {
 	}
 	n.logger.Info("configuration installed", "block", ticket.Block())
 	return nil
+}
+
+// tick asks for a block without records. It does not wait.
+func (n *node) tick() {
+	select {
+	case n.ticks <- struct{}{}:
+	default:
+	}
+}
+
+// keepTime appends the blocks without records that are asked for. A log that
+// takes nothing is asked again later.
+func (n *node) keepTime() {
+	for range n.ticks {
+		if _, err := n.appender.Submit(eventlog.Batch{Kind: eventlog.Tick}); err != nil {
+			n.logger.Debug("no block for processing time", "error", err)
+		}
+	}
 }
 
 // recovered is called when the log works again after a failure. It returns
@@ -237,6 +257,7 @@ func (n *node) close() error {
 		errs = append(errs, n.appender.Close())
 	}
 	errs = append(errs, n.closeEngine())
+	close(n.ticks) // the engine was the only one that asks
 	if n.log != nil {
 		errs = append(errs, n.log.Close())
 	}
@@ -316,6 +337,7 @@ func programConfig(c config) ([]byte, error) {
 		OutOfOrderness: event.Duration(c.OutOfOrderness.Milliseconds()),
 		Operators:      recommend.Defaults(),
 	}
+	r.Operators.Association.ProcessingTime = c.AssociationTime == timeProcessing
 	if c.Watermark != watermarkBounded {
 		r.Watermark = c.Watermark
 	}

@@ -98,6 +98,8 @@ func (c *core) apply(b *eventlog.Block) error {
 		err = c.applyCatalogue(b)
 	case eventlog.Events:
 		err = c.applyEvents(b)
+	case eventlog.Tick:
+		err = c.finish(b)
 	default:
 		err = fmt.Errorf("%w: unknown kind of block %d", eventlog.ErrCorrupt, b.Kind)
 	}

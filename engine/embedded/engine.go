@@ -61,6 +61,10 @@ type Options struct {
 	Checkpoints checkpoint.Policy
 	// Failures says what becomes of an event on which an operator panics.
 	Failures Failures
+	// Tick is called when something is due in processing time and nothing has
+	// arrived for TickAfter: it has a block without records appended, which
+	// brings processing time into the log. It must not wait; nil does without.
+	Tick func()
 	// PublishInterval is how long the answers of blocks may wait for those of
 	// blocks that wait behind them, so that an engine that is behind makes the
 	// answers of a key once for many blocks; 0 means DefaultPublishInterval. An
@@ -106,6 +110,7 @@ type Engine struct {
 	sink        *catalogSink
 	saver       *checkpoint.Coordinator
 	stats       stats
+	arrived     time.Time // when the last block did
 
 	types     atomic.Pointer[event.Types]
 	recovered uint64 // the block of the checkpoint that recovery began with
@@ -178,6 +183,7 @@ func (e *Engine) run() {
 			err = e.process(b, len(e.blocks) > 0)
 		case <-tick.C:
 			e.checkpoint(false)
+			e.tick()
 			err = e.saver.Failed()
 		case <-e.stop:
 			e.drain()
@@ -188,6 +194,23 @@ func (e *Engine) run() {
 			return
 		}
 	}
+}
+
+// TickAfter is how long nothing has to arrive before a block without records is
+// asked for.
+const TickAfter = time.Second
+
+// tick asks for a block without records if processing time has to come further.
+func (e *Engine) tick() {
+	if e.options.Tick == nil || e.core.program == nil {
+		return
+	}
+	now := e.options.Now()
+	if now.Sub(e.arrived) < TickAfter || !e.core.pipeline.Due(event.FromGo(now)) {
+		return
+	}
+	e.arrived = now // one at a time
+	e.options.Tick()
 }
 
 // drain processes what was delivered before Close, and takes a last checkpoint.
@@ -214,6 +237,7 @@ func (e *Engine) process(b *eventlog.Block, more bool) error {
 		return nil // already replayed by recovery
 	}
 	began := e.options.Now()
+	e.arrived = began
 	if b.Kind == eventlog.Config {
 		e.saver.Finish(subject{e})
 	}

@@ -347,6 +347,19 @@ func (p *Pipeline) run(shard, node int) operator.Table {
 	return p.tables[node][shard]
 }
 
+// Due reports whether something is due by a processing time: a timer, or the
+// end of a key's time.
+func (p *Pipeline) Due(now event.Time) bool {
+	for _, tables := range p.tables {
+		for _, t := range tables {
+			if t.Due(event.MinTime, now) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Answers collects the view writes of every key that changed, by shard. They
 // are valid until Recycle.
 func (p *Pipeline) Answers() ([][]operator.ViewWrite, error) {

@@ -113,7 +113,7 @@ func (o *sums) windowAt(c *operator.Context, s *item, start event.Time) *window 
 		w.sums, o.free = o.free[n-1], o.free[:n-1]
 	}
 	s.open = slices.Insert(s.open, i, w)
-	c.SetTimer(start + o.options.Window - 1)
+	o.options.await(c, start)
 	return &s.open[i]
 }
 
@@ -142,6 +142,12 @@ func saturating(a, b uint64) uint64 {
 		return math.MaxUint64
 	}
 	return n
+}
+
+// ProcessingTimer closes a window that goes by processing time: with the next
+// block, as the users' parts of it come with the first block after its end.
+func (o *sums) ProcessingTimer(c *operator.Context, key string, s *item, at event.Time) {
+	o.Timer(c, key, s, at-1)
 }
 
 // Timer closes a window: every user's part of it has come.

@@ -31,6 +31,9 @@ var ErrOptions = errors.New("association: invalid options")
 type Options struct {
 	// Window is the length of the job's windows, in milliseconds.
 	Window event.Duration `json:"window_ms"`
+	// ProcessingTime has windows go by the time at which events arrived, as the
+	// seeds' job can, instead of by the time that they have. Nothing is late then.
+	ProcessingTime bool `json:"processing_time,omitempty"`
 	// Items is how many distinct items of a user a window counts.
 	Items int `json:"items"`
 	// Windows is how many windows of an item the view sums up.

@@ -79,9 +79,12 @@ func (o *windows) Fold(c *operator.Context, user string, s *visits, e *event.Enr
 		c.Unchanged()
 		return
 	}
-	start := event.WindowStart(e.Time, o.options.Window)
-	end := start + o.options.Window - 1
-	if end <= c.Watermark {
+	t, passed := e.Time, c.Watermark
+	if o.options.ProcessingTime {
+		t, passed = c.ProcessingTime(), event.MinTime
+	}
+	start := event.WindowStart(t, o.options.Window)
+	if start+o.options.Window-1 <= passed {
 		c.Unchanged()
 		o.late.Emit(e.Time, Late{start, user, e.Item})
 		return
@@ -90,7 +93,7 @@ func (o *windows) Fold(c *operator.Context, user string, s *visits, e *event.Enr
 	if at < 0 {
 		at = len(*s)
 		*s = append(*s, visit{start, o.take()})
-		c.SetTimer(end)
+		o.options.await(c, start)
 	}
 	if !(*s)[at].see(e.Item, e.Time, o.options.Items) {
 		c.Unchanged()
@@ -113,6 +116,20 @@ func (v *visit) see(item string, t event.Time, most int) bool {
 	}
 	v.seen = append(v.seen, seen{Counted{item, 1}, t})
 	return true
+}
+
+// ProcessingTimer ends a window that goes by processing time.
+func (o *windows) ProcessingTimer(c *operator.Context, user string, s *visits, at event.Time) {
+	o.Timer(c, user, s, at-1)
+}
+
+// await sets the timer for the end of a window.
+func (o *Options) await(c *operator.Context, start event.Time) {
+	if o.ProcessingTime {
+		c.SetProcessingTimer(start + o.Window)
+	} else {
+		c.SetTimer(start + o.Window - 1)
+	}
 }
 
 // Timer ends a window: it tells each item but the last which came after it.
