@@ -1,0 +1,646 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"millrace/operator"
+	"millrace/state"
+	"millrace/state/memory"
+)
+
+// subject is state of numbered keys, of which some change with each block.
+type subject struct {
+	t       *testing.T
+	block   uint64
+	keys    map[string]string
+	dirty   map[string]bool
+	fixed   map[string]string // what the checkpoint has, as of its beginning
+	encoded []operator.StateWrite
+	// A slice of encoding takes so long, and there are so many.
+	slice  time.Duration
+	slices int
+	left   int
+
+	prepare func() error
+}
+
+func newSubject(t *testing.T) *subject {
+	return &subject{t: t, keys: map[string]string{}, dirty: map[string]bool{}, prepare: func() error { return nil }}
+}
+
+// apply is a block that changes a key.
+func (s *subject) apply(key string) {
+	s.block++
+	s.keys[key] = strconv.FormatUint(s.block, 10)
+	s.dirty[key] = true
+}
+
+func (s *subject) Position() uint64 { return s.block }
+
+func (s *subject) Begin() state.Checkpoint {
+	if s.fixed != nil {
+		s.t.Fatal("a checkpoint begins during another one")
+	}
+	s.fixed = map[string]string{}
+	for key := range s.dirty {
+		s.fixed[key] = s.keys[key]
+	}
+	s.dirty, s.left = map[string]bool{}, max(s.slices, 1)
+	return state.Checkpoint{Block: s.block}
+}
+
+func (s *subject) Encode(stop func() bool) bool {
+	for s.left > 0 {
+		if s.left--; s.slice > 0 {
+			time.Sleep(s.slice)
+		}
+		if s.left > 0 && stop() {
+			return false
+		}
+	}
+	for key, value := range s.fixed {
+		s.encoded = append(s.encoded, operator.StateWrite{Key: []byte(key), Value: []byte(value)})
+	}
+	return true
+}
+
+func (s *subject) Take() []state.Table {
+	t := state.Table{Stage: "stage", Writes: s.encoded}
+	s.encoded, s.fixed = nil, nil
+	return []state.Table{t}
+}
+
+func (s *subject) Prepare(*state.Checkpoint) error { return s.prepare() }
+
+func (s *subject) LiveBytes() int64 { return int64(100 * len(s.keys)) }
+
+// backend is one in memory that can be slow and can fail.
+type backend struct {
+	*memory.Backend
+	takes   time.Duration
+	fail    func() error
+	commits int // tries
+}
+
+func (b *backend) Commit(c *state.Checkpoint) (int64, error) {
+	b.commits++
+	time.Sleep(b.takes)
+	if b.fail != nil {
+		if err := b.fail(); err != nil {
+			return 0, err
+		}
+	}
+	return b.Backend.Commit(c)
+}
+
+// stored is what the latest checkpoint has.
+func (b *backend) stored(t *testing.T) (block uint64, keys map[string]string) {
+	t.Helper()
+	keys = map[string]string{}
+	latest, err := b.Latest()
+	if errors.Is(err, state.ErrNone) {
+		return 0, keys
+	}
+	if err == nil {
+		err = b.Load(func(_ string, key, value []byte) error {
+			keys[string(key)] = string(value)
+			return nil
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return latest.Block, keys
+}
+
+// rig is a coordinator with its parts, within synctest's time.
+type rig struct {
+	*Coordinator
+	t       *testing.T
+	subject *subject
+	backend *backend
+	stop    chan struct{}
+}
+
+var errBroken = errors.New("the disk is broken")
+
+func newRig(t *testing.T, p Policy) *rig {
+	r := &rig{t: t, subject: newSubject(t), backend: &backend{Backend: memory.New()}, stop: make(chan struct{})}
+	r.open(p, nil)
+	return r
+}
+
+func (r *rig) open(p Policy, j *Journal) {
+	block, _ := r.backend.stored(r.t)
+	r.Coordinator = New(Options{
+		Policy: p, Backend: r.backend, Journal: j, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Spawn: func(f func()) { go f() }, Stop: r.stop,
+	}, block)
+}
+
+// run is an engine that applies a block and takes a step every tick.
+func (r *rig) run(d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(Tick) {
+		r.subject.apply("k" + strconv.Itoa(int(r.subject.block)%7))
+		r.step()
+	}
+}
+
+func (r *rig) step() { r.Step(r.subject, false) }
+
+// whole demands that the backend has all of the subject.
+func (r *rig) whole() {
+	r.t.Helper()
+	block, keys := r.backend.stored(r.t)
+	if block != r.subject.block || !maps.Equal(keys, r.subject.keys) {
+		r.t.Errorf("stored: block %d, %v; want %d, %v", block, keys, r.subject.block, r.subject.keys)
+	}
+}
+
+// starts are when the checkpoints of the history began, since a time.
+func (r *rig) starts(since time.Time) (list []time.Duration) {
+	for _, c := range r.History() {
+		list = append(list, c.Started.Sub(since).Round(10*time.Millisecond))
+	}
+	return list
+}
+
+func TestInterval(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		policy Policy
+		takes  time.Duration // a commit
+		want   []time.Duration
+	}{
+		{"the default", Policy{}, 0, []time.Duration{10 * time.Second, 20 * time.Second, 30 * time.Second}},
+		{"four seconds", Policy{Interval: 4 * time.Second}, 0,
+			[]time.Duration{4 * time.Second, 8 * time.Second, 12 * time.Second, 16 * time.Second, 20 * time.Second, 24 * time.Second, 28 * time.Second, 32 * time.Second}},
+		{"none", Policy{Interval: -1}, 0, nil},
+		// One that takes longer than the interval is followed at once.
+		{"slow", Policy{Interval: 4 * time.Second}, 10 * time.Second, []time.Duration{4 * time.Second, 14020 * time.Millisecond, 24040 * time.Millisecond}},
+		{"slow, with a pause", Policy{Interval: 4 * time.Second, MinPause: 3 * time.Second}, 10 * time.Second, []time.Duration{4 * time.Second, 17 * time.Second, 30 * time.Second}},
+		{"a pause longer than the interval", Policy{Interval: time.Second, MinPause: 10 * time.Second}, 0,
+			[]time.Duration{time.Second, 11000 * time.Millisecond, 21000 * time.Millisecond, 31000 * time.Millisecond}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, began := newRig(t, c.policy), time.Now()
+				r.backend.takes = c.takes
+				r.run(34 * time.Second)
+				r.Close()
+				got := r.starts(began)
+				if len(got) != len(c.want) {
+					t.Fatalf("checkpoints began at %v, want %v", got, c.want)
+				}
+				for i := range got {
+					if late := got[i] - c.want[i]; late < 0 || late > 3*Tick*time.Duration(i+1) {
+						t.Errorf("checkpoints began at %v, want %v", got, c.want)
+						break
+					}
+				}
+			})
+		})
+	}
+}
+
+// Where nothing has changed there is nothing to do.
+func TestIdleEngineTakesNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Policy{Interval: time.Second})
+		r.run(1500 * time.Millisecond)
+		r.Step(r.subject, true)
+		n := r.backend.commits
+		for range 500 {
+			r.step()
+			time.Sleep(Tick)
+		}
+		r.Step(r.subject, true)
+		if err := r.Now(r.subject); err != nil || r.backend.commits != n || r.Status().Behind {
+			t.Errorf("%d checkpoints without a change, %v, behind: %v", r.backend.commits-n, err, r.Status().Behind)
+		}
+		r.whole()
+	})
+}
+
+func TestTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Policy{Interval: time.Second, Timeout: 3 * time.Second})
+		r.backend.takes = 10 * time.Second
+		r.run(5 * time.Second)
+		// It counts while it hangs, once.
+		s := r.Status()
+		if s.Summary.Failed != 1 || !errors.Is(s.Failing, errExpired) || !errors.Is(r.Err(), errExpired) || !s.Latest.Expired || s.InProgress == nil ||
+			!s.InProgress.Encoded || !s.Behind || len(s.History) != 1 || !s.History[0].Expired || s.History[0].Bytes != 0 {
+			t.Errorf("while it hangs: %+v", s)
+		}
+		r.backend.takes = time.Second
+		r.run(6500 * time.Millisecond) // it ends 11 s after the start
+		s = r.Status()
+		if s.Summary.Completed != 0 || s.Summary.Failed != 1 || s.History[0].Failures != 1 || s.History[0].Bytes == 0 || s.History[0].Duration < 10*time.Second {
+			t.Errorf("once it has ended: %+v", s)
+		}
+		if block, _ := r.backend.stored(t); block != s.History[0].Block {
+			t.Errorf("block %d is stored, want what took too long: %d", block, s.History[0].Block)
+		}
+		r.run(2 * time.Second)
+		if s = r.Status(); s.Summary.Completed == 0 || s.Failing != nil || s.Latest.Block == 0 {
+			t.Errorf("after a quick one: %+v", s)
+		}
+		r.backend.takes = 0
+		r.Step(r.subject, true)
+		r.whole()
+	})
+}
+
+// Also where nobody takes a step meanwhile.
+func TestTimeoutWithoutSteps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Policy{Interval: time.Second, Timeout: 3 * time.Second, Tolerated: -1})
+		r.backend.takes = 10 * time.Second
+		r.subject.apply("a")
+		r.Step(r.subject, true)
+		if s := r.Summary(); s.Failed != 1 || s.Completed != 0 || !errors.Is(r.Failed(), ErrTooManyFailures) {
+			t.Errorf("%+v, %v", s, r.Failed())
+		}
+		r.whole()
+	})
+}
+
+func TestTolerated(t *testing.T) {
+	for _, c := range []struct {
+		tolerated, fails int
+		stops            bool
+	}{
+		{0, 0, false}, {0, 50, false},
+		{-1, 0, false}, {-1, 1, true},
+		{1, 1, false}, {1, 2, true},
+		{3, 3, false}, {3, 4, true},
+	} {
+		t.Run(fmt.Sprintf("%d of %d", c.fails, c.tolerated), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, left := newRig(t, Policy{Interval: time.Second, Tolerated: c.tolerated}), c.fails
+				r.backend.fail = func() error {
+					if left--; left >= 0 {
+						return errBroken
+					}
+					return nil
+				}
+				failed := error(nil)
+				for range 60 * 50 {
+					r.run(Tick)
+					if failed = r.Failed(); failed != nil {
+						break
+					}
+				}
+				if (failed != nil) != c.stops || failed != nil && (!errors.Is(failed, ErrTooManyFailures) || !errors.Is(failed, errBroken)) {
+					t.Fatalf("%v", failed)
+				}
+				if c.stops {
+					synctest.Wait()
+					r.run(Tick)
+					if !r.Lost() || r.backend.commits != c.fails {
+						t.Errorf("it goes on trying: %d tries, lost: %v", r.backend.commits, r.Lost())
+					}
+					r.Close() // does not wait for a stop
+					return
+				}
+				if s := r.Summary(); s.Failed != c.fails || s.Completed == 0 || r.Err() != nil {
+					t.Errorf("%+v, %v", s, r.Err())
+				}
+				r.Step(r.subject, true)
+				r.whole()
+			})
+		})
+	}
+}
+
+// A backend that fails at random, and recovers, has everything in the end, and
+// at each moment what one block had.
+func TestNothingIsLostByFailures(t *testing.T) {
+	var completed, failed int
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 1))
+			r := newRig(t, Policy{Interval: 2 * time.Second, MinPause: time.Second, Timeout: 5 * time.Second})
+			r.subject.slices, r.subject.slice = 5, time.Millisecond
+			r.backend.fail = func() error {
+				r.backend.takes = time.Duration(random.IntN(3000)) * time.Millisecond
+				if random.IntN(3) > 0 {
+					return errBroken
+				}
+				return nil
+			}
+			broken := false
+			r.subject.prepare = func() error {
+				if broken = !broken && random.IntN(4) == 0; broken {
+					return errBroken
+				}
+				return nil
+			}
+			states := map[uint64]map[string]string{0: {}}
+			for range 3000 {
+				r.subject.apply("k" + strconv.Itoa(random.IntN(100)))
+				states[r.subject.block] = maps.Clone(r.subject.keys)
+				if random.IntN(200) == 0 {
+					r.Finish(r.subject)
+				}
+				r.step()
+				if block, keys := r.backend.stored(t); !maps.Equal(keys, states[block]) {
+					t.Fatalf("seed %d: stored is not the state of block %d", seed, block)
+				}
+				time.Sleep(Tick)
+			}
+			if err := r.Now(r.subject); err != nil {
+				t.Fatal(err)
+			}
+			r.whole()
+			completed, failed = completed+r.Summary().Completed, failed+r.Summary().Failed
+		})
+	}
+	if completed == 0 || failed == 0 {
+		t.Errorf("%d completed and %d failed: that tests nothing", completed, failed)
+	}
+}
+
+func TestWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Policy{Interval: -1})
+		stopped := make(chan struct{})
+		r.subject.apply("a")
+		results := make(chan error, 3)
+		// The one that asks for less does not make the other one wait for ever.
+		for _, block := range []uint64{5, 3, 1} {
+			go func() { results <- r.Wait(t.Context(), block, stopped) }()
+		}
+		for range 10 {
+			synctest.Wait()
+			r.run(Tick)
+		}
+		r.Close()
+		for range 3 {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
+		}
+		if block, _ := r.backend.stored(t); block < 5 || block == r.subject.block {
+			t.Errorf("block %d is stored of %d", block, r.subject.block)
+		}
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := r.Wait(ctx, 1000, stopped); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a block that does not come: %v", err)
+		}
+		close(stopped)
+		if err := r.Wait(t.Context(), 1000, stopped); !errors.Is(err, ErrStopped) {
+			t.Errorf("an engine that has stopped: %v", err)
+		}
+	})
+}
+
+// Who asks does not wait for the interval, nor for the pause.
+func TestWaitGoesBeforeInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Policy{Interval: time.Hour, MinPause: time.Hour})
+		for range 3 {
+			r.run(Tick)
+			done := make(chan error, 1)
+			go func() { done <- r.Wait(t.Context(), r.subject.block, nil) }()
+			synctest.Wait()
+			r.step()
+			synctest.Wait()
+			r.step()
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			r.whole()
+		}
+	})
+}
+
+func TestNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Policy{Interval: time.Second})
+		r.backend.takes = 300 * time.Millisecond
+		r.run(1100 * time.Millisecond) // one is under way
+		if r.Idle() {
+			t.Fatal("none is under way")
+		}
+		if err := r.Now(r.subject); err != nil || !r.Idle() {
+			t.Fatal(err)
+		}
+		r.whole()
+		h := r.History()
+		if len(h) != 2 || h[1].Stall < 300*time.Millisecond || h[0].Stall < 200*time.Millisecond || h[0].Stall >= 300*time.Millisecond {
+			t.Errorf("blocks waited for it: %+v", h)
+		}
+
+		// One that can not be stored is tried until there is something else to
+		// do: the engine is told to stop, or it has failed too often.
+		r.backend.fail = func() error { return errBroken }
+		r.subject.apply("a")
+		time.AfterFunc(10*time.Second, func() { close(r.stop) })
+		began := time.Now()
+		if err := r.Now(r.subject); !errors.Is(err, ErrStopped) || !errors.Is(err, errBroken) || !r.Lost() || time.Since(began) > 20*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+
+		r = newRig(t, Policy{Interval: time.Second, Tolerated: 2})
+		r.backend.fail = func() error { return errBroken }
+		r.subject.apply("a")
+		if err := r.Now(r.subject); !errors.Is(err, ErrTooManyFailures) || r.backend.commits != 3 {
+			t.Errorf("%v after %d tries", err, r.backend.commits)
+		}
+	})
+}
+
+// Before the subject is replaced, what the checkpoint lacks is encoded.
+func TestFinish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Policy{Interval: time.Second})
+		r.Finish(r.subject) // nothing is under way
+		r.subject.slices, r.subject.slice = 10, 100*time.Millisecond
+		r.run(1010 * time.Millisecond)
+		if r.subject.left == 0 || !r.Patient() {
+			t.Fatal("nothing is left to encode")
+		}
+		want := r.History()
+		r.Finish(r.subject)
+		r.Finish(r.subject)
+		if r.subject.left != 0 || r.Patient() || len(want) != 0 {
+			t.Error("it is not encoded")
+		}
+		r.Close()
+		r.step()
+		if h := r.History(); len(h) != 1 || h[0].Stall < 800*time.Millisecond || r.backend.commits != 1 {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
+// A slice of encoding is a stall; one in progress is told of.
+func TestStallAndProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Policy{Interval: time.Second})
+		r.subject.slices, r.subject.slice = 10, 2*time.Millisecond
+		r.backend.takes = time.Second
+		r.run(1100 * time.Millisecond)
+		p := r.Status().InProgress
+		if p == nil || p.Encoded || p.Block == 0 || p.Started.IsZero() {
+			t.Errorf("in progress: %+v", p)
+		}
+		r.run(300 * time.Millisecond)
+		if p = r.Status().InProgress; p == nil || !p.Encoded {
+			t.Errorf("in progress: %+v", p)
+		}
+		r.Close()
+		r.step()
+		if h, p := r.History(), r.Status().InProgress; len(h) != 1 || h[0].Stall != 2*time.Millisecond || h[0].Keys != 7 || h[0].LiveBytes != 700 || p != nil {
+			t.Errorf("%+v, %+v", h, p)
+		}
+	})
+}
+
+// The last checkpoint comes after the one under way, and is given up after some
+// tries.
+func TestFinalStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Policy{Interval: time.Second})
+		r.backend.takes = 500 * time.Millisecond
+		r.run(1200 * time.Millisecond)
+		close(r.stop)
+		r.Step(r.subject, true)
+		r.whole()
+		if r.backend.commits != 2 {
+			t.Errorf("%d commits", r.backend.commits)
+		}
+
+		r = newRig(t, Policy{Interval: time.Second})
+		r.backend.fail = func() error { return errBroken }
+		r.run(500 * time.Millisecond)
+		close(r.stop)
+		r.Step(r.subject, true)
+		if !r.Lost() || r.backend.commits != lastTries || !errors.Is(r.Err(), errBroken) {
+			t.Errorf("lost: %v after %d tries, %v", r.Lost(), r.backend.commits, r.Err())
+		}
+		r.Step(r.subject, true) // a later one would lack what it had
+		if r.backend.commits != lastTries {
+			t.Error("another one is taken")
+		}
+		r.Close()
+	})
+}
+
+func TestHistoryAndSummary(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Policy{Interval: time.Second})
+		for i := range 250 {
+			r.backend.takes = time.Duration(10+10*(i%2)) * time.Millisecond
+			if i == 249 {
+				n := 2
+				r.backend.fail = func() error {
+					if n--; n >= 0 {
+						return errBroken
+					}
+					return nil
+				}
+			}
+			r.run(time.Second)
+			r.Step(r.subject, true)
+		}
+		h := r.History()
+		if len(h) != keptRecords || h[len(h)-1].Failures != 2 || h[len(h)-1].Failure != "" || h[0].First || h[0].Full {
+			t.Fatalf("%d records, %+v to %+v", len(h), h[0], h[len(h)-1])
+		}
+		for i := range h[1:] {
+			if h[i].Block >= h[i+1].Block {
+				t.Fatalf("block %d before %d", h[i].Block, h[i+1].Block)
+			}
+		}
+		if s := r.Summary(); s.Completed < 250 || s.Failed != 2 || s.Duration.Min != 10*time.Millisecond || s.Duration.Max < 2*time.Second {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestSummarize(t *testing.T) {
+	if s := Summarize(nil); s != (Summary{}) {
+		t.Errorf("of nothing: %+v", s)
+	}
+	at := func(s int) time.Time { return time.Unix(int64(1000+s), 0) }
+	s := Summarize([]Record{
+		{Block: 1, Started: at(0), Duration: 2 * time.Second, Stall: 3, Bytes: 10, First: true, Full: true},
+		{Block: 2, Started: at(10), Duration: 4 * time.Second, Stall: 9, Bytes: 40},
+		{Block: 3, Started: at(20), Duration: 100 * time.Second, Stall: 100, Bytes: 1000, Failure: "no", Failures: 4},
+		{Block: 4, Started: at(1000), Duration: 3 * time.Second, Stall: 6, Bytes: 40, First: true, Failures: 1},
+	})
+	want := Summary{
+		Completed: 3, Failed: 5, Duration: Range[time.Duration]{3 * time.Second, 2 * time.Second, 4 * time.Second},
+		Stall: Range[time.Duration]{6, 3, 9}, Bytes: Range[int64]{30, 10, 40},
+		Pause: Range[time.Duration]{7 * time.Second, 6 * time.Second, 8 * time.Second},
+	}
+	if s != want {
+		t.Errorf("%+v, want %+v", s, want)
+	}
+}
+
+// The history of an engine goes on where that of the one before it ended.
+func TestHistoryAcrossStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "checkpoints.jsonl")
+		r := newRig(t, Policy{})
+		var before []Record
+		for i := range 3 {
+			j, err := OpenJournal(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.stop = make(chan struct{})
+			r.open(Policy{Interval: time.Second}, j)
+			if got := r.History(); !reflect.DeepEqual(rounded(got), rounded(before)) {
+				t.Fatalf("start %d: %+v, want %+v", i, got, before)
+			}
+			fails := 1
+			r.backend.fail = func() error {
+				if fails--; fails == 0 {
+					return errBroken
+				}
+				return nil
+			}
+			r.run(5 * time.Second)
+			r.Step(r.subject, true)
+			if s := r.Summary(); s.Failed != 1 || s.Completed < 3 {
+				t.Errorf("start %d: %+v", i, s)
+			}
+			h := r.History()
+			if first := h[len(before)]; !first.First || first.Full != (i == 0) || first.Failures != 1 || h[len(h)-1].First {
+				t.Errorf("start %d: %+v", i, first)
+			}
+			before = h
+			time.Sleep(time.Hour) // without a server
+		}
+		if s := Summarize(before); s.Pause.Max > 2*time.Second {
+			t.Errorf("a stop counts as a pause: %+v", s)
+		}
+	})
+}
+
+// rounded are records without what does not survive JSON: the monotonic clock.
+func rounded(list []Record) (out []Record) {
+	for _, r := range list {
+		r.Started = r.Started.Round(0).UTC()
+		out = append(out, r)
+	}
+	return out
+}
