@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,14 +89,19 @@ func (s *subject) LiveBytes() int64 { return int64(100 * len(s.keys)) }
 // backend is one in memory that can be slow and can fail.
 type backend struct {
 	*memory.Backend
-	takes   time.Duration
+	takes   duration
 	fail    func() error
-	commits int // tries
+	commits atomic.Int64 // tries
 }
 
+// duration can be changed while a commit sleeps.
+type duration struct{ atomic.Int64 }
+
+func (d *duration) set(to time.Duration) { d.Store(int64(to)) }
+
 func (b *backend) Commit(c *state.Checkpoint) (int64, error) {
-	b.commits++
-	time.Sleep(b.takes)
+	b.commits.Add(1)
+	time.Sleep(time.Duration(b.takes.Load()))
 	if b.fail != nil {
 		if err := b.fail(); err != nil {
 			return 0, err
@@ -196,7 +202,7 @@ func TestInterval(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, began := newRig(t, c.policy), time.Now()
-				r.backend.takes = c.takes
+				r.backend.takes.set(c.takes)
 				r.run(34 * time.Second)
 				r.Close()
 				got := r.starts(began)
@@ -220,14 +226,14 @@ func TestIdleEngineTakesNone(t *testing.T) {
 		r := newRig(t, Policy{Interval: time.Second})
 		r.run(1500 * time.Millisecond)
 		r.Step(r.subject, true)
-		n := r.backend.commits
+		n := r.backend.commits.Load()
 		for range 500 {
 			r.step()
 			time.Sleep(Tick)
 		}
 		r.Step(r.subject, true)
-		if err := r.Now(r.subject); err != nil || r.backend.commits != n || r.Status().Behind {
-			t.Errorf("%d checkpoints without a change, %v, behind: %v", r.backend.commits-n, err, r.Status().Behind)
+		if err := r.Now(r.subject); err != nil || r.backend.commits.Load() != n || r.Status().Behind {
+			t.Errorf("%d checkpoints without a change, %v, behind: %v", r.backend.commits.Load()-n, err, r.Status().Behind)
 		}
 		r.whole()
 	})
@@ -236,7 +242,7 @@ func TestIdleEngineTakesNone(t *testing.T) {
 func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Policy{Interval: time.Second, Timeout: 3 * time.Second})
-		r.backend.takes = 10 * time.Second
+		r.backend.takes.set(10 * time.Second)
 		r.run(5 * time.Second)
 		// It counts while it hangs, once.
 		s := r.Status()
@@ -244,7 +250,7 @@ func TestTimeout(t *testing.T) {
 			!s.InProgress.Encoded || !s.Behind || len(s.History) != 1 || !s.History[0].Expired || s.History[0].Bytes != 0 {
 			t.Errorf("while it hangs: %+v", s)
 		}
-		r.backend.takes = time.Second
+		r.backend.takes.set(time.Second)
 		r.run(6500 * time.Millisecond) // it ends 11 s after the start
 		s = r.Status()
 		if s.Summary.Completed != 0 || s.Summary.Failed != 1 || s.History[0].Failures != 1 || s.History[0].Bytes == 0 || s.History[0].Duration < 10*time.Second {
@@ -257,7 +263,7 @@ func TestTimeout(t *testing.T) {
 		if s = r.Status(); s.Summary.Completed == 0 || s.Failing != nil || s.Latest.Block == 0 {
 			t.Errorf("after a quick one: %+v", s)
 		}
-		r.backend.takes = 0
+		r.backend.takes.set(0)
 		r.Step(r.subject, true)
 		r.whole()
 	})
@@ -267,7 +273,7 @@ func TestTimeout(t *testing.T) {
 func TestTimeoutWithoutSteps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Policy{Interval: time.Second, Timeout: 3 * time.Second, Tolerated: -1})
-		r.backend.takes = 10 * time.Second
+		r.backend.takes.set(10 * time.Second)
 		r.subject.apply("a")
 		r.Step(r.subject, true)
 		if s := r.Summary(); s.Failed != 1 || s.Completed != 0 || !errors.Is(r.Failed(), ErrTooManyFailures) {
@@ -309,8 +315,8 @@ func TestTolerated(t *testing.T) {
 				if c.stops {
 					synctest.Wait()
 					r.run(Tick)
-					if !r.Lost() || r.backend.commits != c.fails {
-						t.Errorf("it goes on trying: %d tries, lost: %v", r.backend.commits, r.Lost())
+					if !r.Lost() || r.backend.commits.Load() != int64(c.fails) {
+						t.Errorf("it goes on trying: %d tries, lost: %v", r.backend.commits.Load(), r.Lost())
 					}
 					r.Close() // does not wait for a stop
 					return
@@ -331,19 +337,19 @@ func TestNothingIsLostByFailures(t *testing.T) {
 	var completed, failed int
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
-			random := rand.New(rand.NewPCG(seed, 1))
+			random, fate := rand.New(rand.NewPCG(seed, 1)), rand.New(rand.NewPCG(seed, 2)) // fate is the committing goroutine's
 			r := newRig(t, Policy{Interval: 2 * time.Second, MinPause: time.Second, Timeout: 5 * time.Second})
 			r.subject.slices, r.subject.slice = 5, time.Millisecond
 			r.backend.fail = func() error {
-				r.backend.takes = time.Duration(random.IntN(3000)) * time.Millisecond
-				if random.IntN(3) > 0 {
+				r.backend.takes.set(time.Duration(fate.IntN(3000)) * time.Millisecond)
+				if fate.IntN(3) > 0 {
 					return errBroken
 				}
 				return nil
 			}
 			broken := false
 			r.subject.prepare = func() error {
-				if broken = !broken && random.IntN(4) == 0; broken {
+				if broken = !broken && fate.IntN(4) == 0; broken {
 					return errBroken
 				}
 				return nil
@@ -432,7 +438,7 @@ func TestWaitGoesBeforeInterval(t *testing.T) {
 func TestNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Policy{Interval: time.Second})
-		r.backend.takes = 300 * time.Millisecond
+		r.backend.takes.set(300 * time.Millisecond)
 		r.run(1100 * time.Millisecond) // one is under way
 		if r.Idle() {
 			t.Fatal("none is under way")
@@ -459,8 +465,8 @@ func TestNow(t *testing.T) {
 		r = newRig(t, Policy{Interval: time.Second, Tolerated: 2})
 		r.backend.fail = func() error { return errBroken }
 		r.subject.apply("a")
-		if err := r.Now(r.subject); !errors.Is(err, ErrTooManyFailures) || r.backend.commits != 3 {
-			t.Errorf("%v after %d tries", err, r.backend.commits)
+		if err := r.Now(r.subject); !errors.Is(err, ErrTooManyFailures) || r.backend.commits.Load() != 3 {
+			t.Errorf("%v after %d tries", err, r.backend.commits.Load())
 		}
 	})
 }
@@ -483,7 +489,7 @@ func TestFinish(t *testing.T) {
 		}
 		r.Close()
 		r.step()
-		if h := r.History(); len(h) != 1 || h[0].Stall < 800*time.Millisecond || r.backend.commits != 1 {
+		if h := r.History(); len(h) != 1 || h[0].Stall < 800*time.Millisecond || r.backend.commits.Load() != 1 {
 			t.Errorf("%+v", h)
 		}
 	})
@@ -494,7 +500,7 @@ func TestStallAndProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Policy{Interval: time.Second})
 		r.subject.slices, r.subject.slice = 10, 2*time.Millisecond
-		r.backend.takes = time.Second
+		r.backend.takes.set(time.Second)
 		r.run(1100 * time.Millisecond)
 		p := r.Status().InProgress
 		if p == nil || p.Encoded || p.Block == 0 || p.Started.IsZero() {
@@ -517,13 +523,13 @@ func TestStallAndProgress(t *testing.T) {
 func TestFinalStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Policy{Interval: time.Second})
-		r.backend.takes = 500 * time.Millisecond
+		r.backend.takes.set(500 * time.Millisecond)
 		r.run(1200 * time.Millisecond)
 		close(r.stop)
 		r.Step(r.subject, true)
 		r.whole()
-		if r.backend.commits != 2 {
-			t.Errorf("%d commits", r.backend.commits)
+		if r.backend.commits.Load() != 2 {
+			t.Errorf("%d commits", r.backend.commits.Load())
 		}
 
 		r = newRig(t, Policy{Interval: time.Second})
@@ -531,11 +537,11 @@ func TestFinalStep(t *testing.T) {
 		r.run(500 * time.Millisecond)
 		close(r.stop)
 		r.Step(r.subject, true)
-		if !r.Lost() || r.backend.commits != lastTries || !errors.Is(r.Err(), errBroken) {
-			t.Errorf("lost: %v after %d tries, %v", r.Lost(), r.backend.commits, r.Err())
+		if !r.Lost() || r.backend.commits.Load() != lastTries || !errors.Is(r.Err(), errBroken) {
+			t.Errorf("lost: %v after %d tries, %v", r.Lost(), r.backend.commits.Load(), r.Err())
 		}
 		r.Step(r.subject, true) // a later one would lack what it had
-		if r.backend.commits != lastTries {
+		if r.backend.commits.Load() != lastTries {
 			t.Error("another one is taken")
 		}
 		r.Close()
@@ -546,7 +552,7 @@ func TestHistoryAndSummary(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Policy{Interval: time.Second})
 		for i := range 250 {
-			r.backend.takes = time.Duration(10+10*(i%2)) * time.Millisecond
+			r.backend.takes.set(time.Duration(10+10*(i%2)) * time.Millisecond)
 			if i == 249 {
 				n := 2
 				r.backend.fail = func() error {
