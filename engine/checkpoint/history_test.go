@@ -74,7 +74,7 @@ func TestHistoryAcrossStarts(t *testing.T) {
 			}
 			r.stop = make(chan struct{})
 			r.open(Policy{Interval: time.Second}, j)
-			if got := r.History(); !reflect.DeepEqual(rounded(got), rounded(before)) {
+			if got := r.History(); !reflect.DeepEqual(withoutClock(got), withoutClock(before)) {
 				t.Fatalf("start %d: %+v, want %+v", i, got, before)
 			}
 			fails := 1
@@ -102,8 +102,8 @@ func TestHistoryAcrossStarts(t *testing.T) {
 	})
 }
 
-// rounded are records without what does not survive JSON: the monotonic clock.
-func rounded(list []Record) (out []Record) {
+// withoutClock are records without what does not survive JSON: the monotonic clock.
+func withoutClock(list []Record) (out []Record) {
 	for _, r := range list {
 		r.Started = r.Started.Round(0).UTC()
 		out = append(out, r)
