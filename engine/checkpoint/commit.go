@@ -87,7 +87,7 @@ func (c *Coordinator) overdue(k *attempt, now time.Time) bool {
 // expired counts a checkpoint that is overdue. The mutex is held.
 func (c *Coordinator) expired(k *attempt, now time.Time) Record {
 	k.expired, k.record.Expired = true, true
-	return c.failure(k, now, fmt.Errorf("checkpoint of block %d: %w of %v", k.record.Block, errExpired, c.options.Policy.Timeout))
+	return c.failure(k, now, fmt.Errorf("checkpoint of block %d: %w of %v", k.record.Block, ErrTimeout, c.options.Policy.Timeout))
 }
 
 // failure counts a try that did not succeed. The mutex is held.

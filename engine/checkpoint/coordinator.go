@@ -18,8 +18,8 @@ import (
 // often in a row than is tolerated.
 var ErrTooManyFailures = errors.New("too many checkpoints failed")
 
-// errExpired is why a checkpoint that took longer than the timeout failed.
-var errExpired = errors.New("it took longer than the timeout")
+// ErrTimeout is why a checkpoint that took longer than the timeout failed.
+var ErrTimeout = errors.New("it took longer than the timeout")
 
 const (
 	// Tick is how often an idle engine should call Step.
@@ -241,7 +241,11 @@ func (c *Coordinator) last(s Subject, blocks bool) {
 			}
 			c.begin(s)
 		}
-		c.encode(s, c.options.Now(), func() bool { return false })
+		var began time.Time
+		if blocks {
+			began = c.options.Now()
+		}
+		c.encode(s, began, func() bool { return false })
 		if blocks {
 			c.mutex.Lock()
 			c.current.blocked = c.options.Now()
@@ -278,7 +282,7 @@ func (c *Coordinator) step(s Subject) {
 }
 
 // encode encodes until stop says so, and starts the commit when nothing is
-// left. Blocks have waited since began.
+// left. Blocks have waited since began; zero means that there are none.
 func (c *Coordinator) encode(s Subject, began time.Time, stop func() bool) {
 	k := c.current
 	if k.encoded {
@@ -288,7 +292,9 @@ func (c *Coordinator) encode(s Subject, began time.Time, stop func() bool) {
 		k.checkpoint.Tables = append(k.checkpoint.Tables, s.Take()...)
 	}
 	c.mutex.Lock()
-	k.record.Stall = max(k.record.Stall, c.options.Now().Sub(began))
+	if !began.IsZero() {
+		k.record.Stall = max(k.record.Stall, c.options.Now().Sub(began))
+	}
 	c.progress.Encoded = k.encoded
 	c.mutex.Unlock()
 	if k.encoded {

@@ -76,7 +76,7 @@ func TestTimeout(t *testing.T) {
 		r.run(5 * time.Second)
 		// It counts while it hangs, once.
 		s := r.Status()
-		if s.Summary.Failed != 1 || !errors.Is(s.Failing, errExpired) || !errors.Is(r.Err(), errExpired) || !s.Latest.Expired || s.InProgress == nil ||
+		if s.Summary.Failed != 1 || !errors.Is(s.Failing, ErrTimeout) || !errors.Is(r.Err(), ErrTimeout) || !s.Latest.Expired || s.InProgress == nil ||
 			!s.InProgress.Encoded || !s.Behind || len(s.History) != 1 || !s.History[0].Expired || s.History[0].Bytes != 0 {
 			t.Errorf("while it hangs: %+v", s)
 		}
@@ -356,8 +356,12 @@ func TestFinalStep(t *testing.T) {
 		r.backend.takes.set(500 * time.Millisecond)
 		r.run(1200 * time.Millisecond)
 		close(r.stop)
+		r.subject.slice = time.Second
 		r.Step(r.subject, true)
 		r.whole()
+		if s := r.Summary(); s.Stall.Max != 0 {
+			t.Errorf("nothing waits for the last one, and it stalled for %v", s.Stall.Max)
+		}
 		if r.backend.commits.Load() != 2 {
 			t.Errorf("%d commits", r.backend.commits.Load())
 		}

@@ -29,8 +29,9 @@ const retained = 3
 
 // Options are those of all backends; the zero value is good.
 type Options struct {
-	Cache  int64        // of pebble
-	Logger *slog.Logger // nil = nowhere
+	Cache    int64        // of pebble
+	Logger   *slog.Logger // nil = nowhere
+	ReadOnly bool         // of pebble: nothing is changed but the file of its lock
 }
 
 // Known reports whether a backend is called so.
@@ -40,7 +41,7 @@ func Known(name string) bool { return slices.Contains([]string{Pebble, File, Mem
 func Open(name, dir string, o Options) (state.Backend, error) {
 	switch name {
 	case Pebble:
-		return opened(pebble.Open(dir, pebble.Options{Cache: o.Cache, Logger: o.Logger}))
+		return opened(pebble.Open(dir, pebble.Options{Cache: o.Cache, Logger: o.Logger, ReadOnly: o.ReadOnly}))
 	case File:
 		return opened(file.Open(dir, file.Options{Retain: retained, Logger: o.Logger}))
 	case Memory:

@@ -190,7 +190,7 @@ func lockDir(dir string, fsys vfs.FS) (*pebble.Lock, error) {
 // IsOurs reports whether a file of a directory, by its name, shows that there
 // is a database in it.
 func IsOurs(name string) bool {
-	return strings.HasPrefix(name, "MANIFEST-") || strings.HasPrefix(name, "marker.manifest.")
+	return strings.HasPrefix(name, "MANIFEST-") || strings.HasPrefix(name, "marker.manifest.") || strings.HasSuffix(name, ".sst")
 }
 
 // snapshotFile is the name of a file of package state/file. What it leaves
