@@ -273,3 +273,21 @@ func TestCheckpointPolicyOfAConfiguration(t *testing.T) {
 		t.Errorf("%+v, %q, %v", c.policy(), c.State, err)
 	}
 }
+
+// The defaults are those that the documentation shows.
+func TestDocumentedDefaults(t *testing.T) {
+	text, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(text), "```yaml\n")
+	block, _, _ = strings.Cut(block, "```")
+	c, err := loadConfig(fileOf(t, "millrace.yaml", block))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := defaultConfig()
+	if c.policy() != want.policy() || c.State != want.State || c.CheckpointsRetained != want.CheckpointsRetained || c.OutOfOrderness != want.OutOfOrderness {
+		t.Errorf("documented %+v, by default %+v", c, want)
+	}
+}

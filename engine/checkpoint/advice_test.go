@@ -2,6 +2,8 @@ package checkpoint
 
 import (
 	"errors"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -141,5 +143,26 @@ func TestAdviceOfABadDay(t *testing.T) {
 	want := "duration failing failures full growing large larger overdue pause slower stall stored timeouts"
 	if got := strings.Join(codes, " "); got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// The documentation lists every code.
+func TestAdviceIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("advice.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := regexp.MustCompile(`Code: "([a-z]+)"`).FindAllStringSubmatch(string(source), -1)
+	if len(codes) != len(rules)+1 {
+		t.Errorf("%d codes of %d rules", len(codes), len(rules))
+	}
+	for _, c := range codes {
+		if !strings.Contains(string(text), "| `"+c[1]+"` | ") {
+			t.Errorf("docs/operations.md does not list %s", c[1])
+		}
 	}
 }
