@@ -127,7 +127,7 @@ func TestInvalidBlocksAreRefusedAndTheLogGoesOn(t *testing.T) {
 		b    Block
 	}{
 		{"no kind", Block{}},
-		{"unknown kind", Block{Kind: 4}},
+		{"unknown kind", Block{Kind: 5}},
 		{"negative count", Block{Kind: Events, Count: -1}},
 		{"large", Block{Kind: Events, Payload: make([]byte, MaxPayloadBytes+1)}},
 		{"not a change", Block{Kind: Catalogue, Count: 1, Payload: []byte("nonsense")}},

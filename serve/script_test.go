@@ -82,10 +82,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		s.world.Publish(habits(d.CmdArgs[0].Key)...)
 		return ""
 	case "checkpoints":
-		s.world.History = []api.Checkpoint{
-			{Block: 10, Started: servetest.Now, Duration: 20 * time.Millisecond, Stall: time.Millisecond, Bytes: 1000, Keys: 7},
-			{Block: 20, Started: servetest.Now.Add(10 * time.Second), Duration: 40500 * time.Microsecond, Stall: 2 * time.Millisecond, Bytes: 500, Keys: 3},
-		}
+		s.world.Saved = saved
 		return ""
 	case "lists":
 		s.world.Publish(lists(t, d)...)
@@ -104,6 +101,24 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	}
 	t.Fatalf("%s: unknown command %s", d.Pos, d.Cmd)
 	return ""
+}
+
+// saved is what a server's engine may say of its checkpoints.
+var saved = api.Checkpoints{
+	Policy: api.CheckpointPolicy{Interval: 10 * time.Second, MinPause: time.Second, Timeout: time.Minute, Tolerated: -1},
+	History: []api.Checkpoint{
+		{Block: 10, Started: servetest.Now.Add(-40 * time.Second), Duration: 20 * time.Millisecond, Stall: time.Millisecond, Bytes: 1000, Keys: 7, TotalBytes: 1000},
+		{Block: 20, Started: servetest.Now.Add(-30 * time.Second), Duration: 40500 * time.Microsecond, Stall: 2 * time.Millisecond, Bytes: 500, Keys: 3, TotalBytes: 1400, Failures: 1},
+		{Block: 30, Started: servetest.Now.Add(-20 * time.Second), Duration: 5 * time.Second, Stall: time.Second, Failure: api.FailureStorage, Failures: 5},
+	},
+	Completed: 2, Failed: 6,
+	Pause:       api.Extent[time.Duration]{Average: 10 * time.Second, Min: 9 * time.Second, Max: 11 * time.Second},
+	InProgress:  &api.CheckpointProgress{Block: 30, Started: servetest.Now.Add(-20 * time.Second), Running: 20 * time.Second, Storing: true, Failures: 5},
+	LastFailure: &api.CheckpointFailure{Block: 30, Time: servetest.Now.Add(-15 * time.Second), Failure: api.FailureStorage, Reason: "the disk is full"},
+	Advice: []api.CheckpointAdvice{
+		{Level: "critical", Code: "failing", Value: 5, Unit: "times", Text: "Make room."},
+		{Level: "info", Code: "well", Text: "All is well."},
+	},
 }
 
 func (s *script) fail(t *testing.T, d *datadriven.TestData) {

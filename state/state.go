@@ -26,6 +26,9 @@ var (
 	// ErrInUse is returned by a backend's constructor while another process,
 	// or another backend of this one, has the same directory open.
 	ErrInUse = errors.New("state directory is in use")
+	// ErrOtherBackend is returned by a backend's constructor for a directory
+	// that another kind of backend has written.
+	ErrOtherBackend = errors.New("state directory is another backend's")
 	// ErrNewer is returned for a checkpoint that a later release has written
 	// in a format that this one does not know.
 	ErrNewer = errors.New("checkpoint was written by a newer release")

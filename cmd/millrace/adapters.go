@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"syscall"
 	"time"
 
 	"millrace/catalog"
 	"millrace/catalog/sqlstore"
+	"millrace/cmd/millrace/checkpoints"
 	"millrace/cmd/millrace/savepoint"
+	"millrace/engine/checkpoint"
 	"millrace/engine/embedded"
 	"millrace/event"
 	"millrace/eventlog"
@@ -70,8 +73,9 @@ func unavailable(doing string, err error) error {
 
 // What may not work, in the words of unavailable.
 const (
-	eventLog         = "the event log"
-	writingCatalogue = "writing to the catalogue's database"
+	eventLog           = "the event log"
+	writingCatalogue   = "writing to the catalogue's database"
+	storingCheckpoints = "storing checkpoints"
 )
 
 type ingest struct{ appender *eventlog.Appender }
@@ -118,7 +122,15 @@ func (e apiEngine) WaitCatalog(ctx context.Context, block uint64) error {
 
 // CheckpointErr is why checkpoints are not stored, an api.ErrUnavailable.
 func (e apiEngine) CheckpointErr() error {
-	return unavailable("storing checkpoints", e.Engine.CheckpointErr())
+	return checkpointError(e.Engine.CheckpointErr())
+}
+
+// checkpointError is why checkpoints are not stored, in words.
+func checkpointError(err error) error {
+	if errors.Is(err, checkpoint.ErrTimeout) {
+		return &outage{"storing checkpoints takes longer than checkpoint_timeout", err}
+	}
+	return unavailable(storingCheckpoints, err)
 }
 
 // CatalogErr is why changes do not reach SQL, an api.ErrUnavailable.
@@ -133,15 +145,12 @@ func (e apiEngine) Stats() api.EngineStats {
 	}
 }
 
-// Checkpoints are the engine's latest ones in the API's words.
-func (e apiEngine) Checkpoints() []api.Checkpoint {
-	var list []api.Checkpoint
-	for _, c := range e.Engine.Checkpoints() {
-		list = append(list, api.Checkpoint{
-			Block: c.Block, Started: c.Started, Duration: c.Duration, Stall: c.Stall, Bytes: c.Bytes, Keys: c.Keys,
-		})
-	}
-	return list
+// Checkpoints is what the engine knows of its own in the API's words.
+func (e apiEngine) Checkpoints() api.Checkpoints {
+	s := e.CheckpointStatus()
+	return checkpoints.Words(&s, func(err error) string {
+		return strings.TrimPrefix(checkpointError(err).Error(), api.ErrUnavailable.Error()+": ")
+	})
 }
 
 type apiCatalog struct{ store *sqlstore.Store }

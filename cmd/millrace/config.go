@@ -15,8 +15,11 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"millrace/cmd/millrace/savepoint"
+	"millrace/engine/checkpoint"
 	"millrace/event"
 	"millrace/recommend/rank"
+	"millrace/state"
+	"millrace/state/kind"
 )
 
 // config is everything that can be set: by the file given with --config,
@@ -34,6 +37,17 @@ type config struct {
 	Parallelism map[string]int `yaml:"parallelism"`
 	// CheckpointInterval is the least time between two checkpoints.
 	CheckpointInterval time.Duration `yaml:"checkpoint_interval" env:"MILLRACE_CHECKPOINT_INTERVAL"`
+	// CheckpointMinPause is the least time between the end of a checkpoint and
+	// the start of the next.
+	CheckpointMinPause time.Duration `yaml:"checkpoint_min_pause" env:"MILLRACE_CHECKPOINT_MIN_PAUSE"`
+	// CheckpointTimeout is how long a checkpoint may take before it counts as
+	// failed; 0 means for ever.
+	CheckpointTimeout time.Duration `yaml:"checkpoint_timeout" env:"MILLRACE_CHECKPOINT_TIMEOUT"`
+	// CheckpointToleratedFailures is how many tries in a row may fail before the
+	// server stops; anyNumber means that it never does.
+	CheckpointToleratedFailures int `yaml:"checkpoint_tolerated_failures" env:"MILLRACE_CHECKPOINT_TOLERATED_FAILURES"`
+	// State is the state backend: pebble, file or memory.
+	State string `yaml:"state" env:"MILLRACE_STATE"`
 	// CheckpointStore is where savepoints, and copies of checkpoints, are kept: a
 	// directory or s3://BUCKET/FOLDER; empty for the folder savepoints of Data.
 	CheckpointStore string `yaml:"checkpoint_store" env:"MILLRACE_CHECKPOINT_STORE"`
@@ -68,6 +82,8 @@ type config struct {
 	// logFS is the file system of the event log, nil for the real one: tests
 	// fill it up.
 	logFS vfs.FS
+	// wrapState is put around the state backend: by tests, which make it fail.
+	wrapState func(state.Backend) state.Backend
 }
 
 // ingestConfig bounds what waits to be written to the log.
@@ -82,6 +98,7 @@ func defaultConfig() config {
 		Data:               "millrace-data",
 		Listen:             "127.0.0.1:8080",
 		CheckpointInterval: 10 * time.Second,
+		State:              kind.Pebble,
 		Watermark:          watermarkBounded,
 		AssociationTime:    timeEvent,
 		OperatorTries:      3,
@@ -89,6 +106,8 @@ func defaultConfig() config {
 		EventTypes:         defaultWeights(),
 		Ingest:             ingestConfig{MaxBlockEvents: 4096, MaxQueuedEvents: 200_000, MaxQueuedMiB: 64},
 		GCHeadroomMiB:      512,
+
+		CheckpointToleratedFailures: anyNumber,
 	}
 }
 
@@ -200,6 +219,23 @@ const (
 	timeProcessing = "processing"
 )
 
+// anyNumber is a number of failures that is never exceeded.
+const anyNumber = -1
+
+// policy says when checkpoints are taken.
+func (c config) policy() checkpoint.Policy {
+	p := checkpoint.Policy{
+		Interval: c.CheckpointInterval, MinPause: c.CheckpointMinPause, Timeout: c.CheckpointTimeout, Tolerated: c.CheckpointToleratedFailures,
+	}
+	switch c.CheckpointToleratedFailures {
+	case anyNumber:
+		p.Tolerated = 0
+	case 0:
+		p.Tolerated = -1
+	}
+	return p
+}
+
 func (c config) validate() error {
 	switch {
 	case c.Data == "":
@@ -216,6 +252,14 @@ func (c config) validate() error {
 		return fmt.Errorf("configuration: out_of_orderness: want 0s to 24h, got %v", c.OutOfOrderness)
 	case c.CheckpointInterval < 100*time.Millisecond:
 		return fmt.Errorf("configuration: checkpoint_interval: want at least 100ms, got %v", c.CheckpointInterval)
+	case c.CheckpointMinPause < 0 || c.CheckpointMinPause > 24*time.Hour:
+		return fmt.Errorf("configuration: checkpoint_min_pause: want 0s to 24h, got %v", c.CheckpointMinPause)
+	case c.CheckpointTimeout != 0 && c.CheckpointTimeout < 100*time.Millisecond:
+		return fmt.Errorf("configuration: checkpoint_timeout: want at least 100ms, or 0s for none, got %v", c.CheckpointTimeout)
+	case c.CheckpointToleratedFailures < anyNumber || c.CheckpointToleratedFailures > 1_000_000:
+		return fmt.Errorf("configuration: checkpoint_tolerated_failures: want 0 to 1000000, or -1 for any number, got %d", c.CheckpointToleratedFailures)
+	case !kind.Known(c.State):
+		return fmt.Errorf("configuration: state: want %s, %s or %s, got %q", kind.Pebble, kind.File, kind.Memory, c.State)
 	case c.CheckpointsRetained < 0 || c.CheckpointsRetained > 1000:
 		return fmt.Errorf("configuration: checkpoints_retained: want 0 to 1000, got %d", c.CheckpointsRetained)
 	case c.Ingest.MaxBlockEvents < 1 || c.Ingest.MaxBlockEvents > 1<<16:

@@ -16,6 +16,7 @@ import (
 
 	"millrace/catalog/sqlite"
 	"millrace/catalog/sqlstore"
+	"millrace/cmd/millrace/checkpoints"
 	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/checkpoint"
 	"millrace/engine/embedded"
@@ -24,7 +25,7 @@ import (
 	"millrace/operator/watermark"
 	"millrace/recommend"
 	"millrace/recommend/clean"
-	"millrace/state/pebble"
+	"millrace/state"
 	"millrace/view/memory"
 )
 
@@ -39,7 +40,7 @@ const (
 type node struct {
 	log      *eventlog.Log
 	appender *eventlog.Appender
-	state    *pebble.Backend
+	state    state.Backend
 	views    *memory.Store
 	catalog  *sqlstore.Store
 	engine   *embedded.Engine
@@ -117,8 +118,15 @@ func (n *node) fallBack(ctx context.Context, c config, cause error) error {
 
 // openEngine opens the state, what is made of it, and the engine.
 func (n *node) openEngine(ctx context.Context, c config) (err error) {
-	if n.state, err = pebble.Open(filepath.Join(c.Data, stateFolder), pebble.Options{Logger: n.logger}); err != nil {
+	if n.state, err = savepoint.OpenState(c.Data, c.State, n.log, n.logger); err != nil {
 		return err
+	}
+	if c.wrapState != nil {
+		n.state = c.wrapState(n.state)
+	}
+	journal, err := checkpoint.OpenJournal(filepath.Join(c.Data, checkpoints.JournalFile))
+	if err != nil { // which is no reason not to start
+		n.logger.Warn("there is no history of earlier checkpoints", "error", err)
 	}
 	if n.catalog, err = sqlite.Open(ctx, filepath.Join(c.Data, catalogFile)); err != nil {
 		return err
@@ -127,7 +135,7 @@ func (n *node) openEngine(ctx context.Context, c config) (err error) {
 	n.engine, err = embedded.Open(embedded.Options{
 		Build: buildProgram, Shards: c.Shards, Parallelism: c.Parallelism, Log: interruptible{ctx, n.log}, State: n.state, Views: n.views, Catalog: n.catalog,
 		Tick: n.tick, Failures: embedded.Failures{Tries: c.OperatorTries, Skip: n.log.Skip}, Duplicates: duplicates(),
-		Checkpoints: checkpoint.Policy{Interval: c.CheckpointInterval}, PublishInterval: c.publishInterval, Logger: n.logger,
+		Checkpoints: c.policy(), Journal: journal, PublishInterval: c.publishInterval, Logger: n.logger,
 	})
 	return err
 }
@@ -309,6 +317,14 @@ func newSavepoint() *cobra.Command {
 	return savepoint.New(savepoint.Wiring{Program: program(), CheckData: checkData, Settings: func(path string) (data, store string, err error) {
 		c, err := loadConfig(path)
 		return c.Data, c.CheckpointStore, err
+	}})
+}
+
+// newCheckpoints is the command millrace checkpoints.
+func newCheckpoints() *cobra.Command {
+	return checkpoints.New(checkpoints.Wiring{Program: program(), CheckData: checkData, Settings: func(path string) (checkpoints.Settings, error) {
+		c, err := loadConfig(path)
+		return checkpoints.Settings{Data: c.Data, Store: c.CheckpointStore, Policy: c.policy()}, err
 	}})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"millrace/engine/checkpoint"
 	"millrace/engine/embedded"
 	"millrace/engine/pipeline"
 	"millrace/internal/headroom"
@@ -102,21 +103,23 @@ func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(
 	if err := ready(server); err != nil {
 		return errors.Join(err, shutdown(server, done))
 	}
-	failed := make(chan struct{})
-	go func() {
-		if <-n.engine.Stopped(); cfg.OperatorTries > 0 && errors.Is(n.engine.Err(), pipeline.ErrOperator) {
-			close(failed)
+	for stopped := n.engine.Stopped(); ; stopped = nil {
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+			logger.Info("stopping")
+			return shutdown(server, done)
+		case <-stopped:
+			switch err := n.engine.Err(); {
+			case cfg.OperatorTries > 0 && errors.Is(err, pipeline.ErrOperator):
+				logger.Error("starting again", "because", err)
+				return errors.Join(errRestart, shutdown(server, done))
+			case errors.Is(err, checkpoint.ErrTooManyFailures):
+				logger.Error("stopping, as checkpoint_tolerated_failures says")
+				return shutdown(server, done) // why, the node says when it is closed
+			}
 		}
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-failed:
-		logger.Error("starting again", "because", n.engine.Err())
-		return errors.Join(errRestart, shutdown(server, done))
-	case <-ctx.Done():
-		logger.Info("stopping")
-		return shutdown(server, done)
 	}
 }
 

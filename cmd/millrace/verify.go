@@ -159,7 +159,7 @@ func verify(ctx context.Context, data string, shards int, base state.Backend) (r
 		return result, err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	store, err := pebble.Open(filepath.Join(data, stateFolder), pebble.Options{})
+	store, err := savepoint.OpenState(data, "", log, nil)
 	if err != nil {
 		return result, err
 	}

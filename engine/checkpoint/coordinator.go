@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,8 +18,8 @@ import (
 // often in a row than is tolerated.
 var ErrTooManyFailures = errors.New("too many checkpoints failed")
 
-// errExpired is why a checkpoint that took longer than the timeout failed.
-var errExpired = errors.New("it took longer than the timeout")
+// ErrTimeout is why a checkpoint that took longer than the timeout failed.
+var ErrTimeout = errors.New("it took longer than the timeout")
 
 const (
 	// Tick is how often an idle engine should call Step.
@@ -51,13 +50,14 @@ type Policy struct {
 	// MinPause is the least time between the end of a checkpoint and the start
 	// of the next.
 	MinPause time.Duration
-	// Timeout is how long a checkpoint may take before it counts as failed; 0
-	// means for ever. What it has encoded is committed all the same, as it is
-	// nowhere else.
+	// Timeout is how long a checkpoint may take before it counts as failed,
+	// once, whether it ends later or not; 0 means for ever. What it has encoded
+	// is committed all the same, as it is nowhere else.
 	Timeout time.Duration
 	// Tolerated is how many tries in a row may fail before the engine stops; 0
 	// means any number, as the log has everything that a checkpoint has;
-	// negative means none.
+	// negative means none. One that is not committed is tried again every
+	// second.
 	Tolerated int
 }
 
@@ -78,10 +78,18 @@ type Subject interface {
 	Prepare(c *state.Checkpoint) error
 }
 
+// Live is a Subject that knows how much memory its state takes.
+type Live interface {
+	// LiveBytes is that, about. It is called on the engine's goroutine.
+	LiveBytes() int64
+}
+
 // Options are the parts that a Coordinator is wired to.
 type Options struct {
 	Policy  Policy
 	Backend state.Backend
+	// Journal keeps the history for the next process; nil keeps none.
+	Journal *Journal
 	Now     func() time.Time // the wall clock
 	Logger  *slog.Logger
 	// Spawn starts a commit beside the engine.
@@ -90,10 +98,12 @@ type Options struct {
 	Stop <-chan struct{}
 }
 
-// Coordinator takes the checkpoints of one engine. Step, Finish and Patient are
-// called on the engine's goroutine, everything else from any.
+// Coordinator takes the checkpoints of one engine. Step, Now, Finish, Idle,
+// Lost and Patient are called on the engine's goroutine, everything else from
+// any.
 type Coordinator struct {
 	options Options
+	opened  time.Time // when the engine was
 
 	current *attempt  // nil if none is under way
 	started time.Time // when the last one was begun
@@ -102,7 +112,8 @@ type Coordinator struct {
 	commits sync.WaitGroup
 	lost    bool // one was given up, so that a later one would lack what it had
 
-	wanted atomic.Uint64 // a checkpoint of this block or a later one is wanted at once
+	wanted   atomic.Uint64 // a checkpoint of this block or a later one is wanted at once
+	position atomic.Uint64 // of the subject, as of the last Step
 
 	mutex     sync.Mutex
 	history   []Record
@@ -111,13 +122,18 @@ type Coordinator struct {
 	changed   chan struct{} // closed and replaced when committed moves
 	failing   error         // why the last try to commit one did not succeed
 	failures  int           // tries in a row that did not succeed
+	latest    Failure       // the last try that did not succeed
+	progress  *Progress     // of the one under way
 }
 
-// attempt is the checkpoint under way.
+// attempt is the checkpoint under way. The record, expired and blocked are
+// guarded by the coordinator's mutex.
 type attempt struct {
 	checkpoint state.Checkpoint
 	encoded    bool
 	record     Record
+	expired    bool      // it has counted as one that took too long
+	blocked    time.Time // since when the engine waits for it, zero if it does not
 	done       chan struct{}
 	lost       bool // it was given up; set before done is closed
 }
@@ -128,7 +144,13 @@ func New(o Options, committed uint64) *Coordinator {
 	if o.Policy.Interval == 0 {
 		o.Policy.Interval = DefaultInterval
 	}
-	return &Coordinator{options: o, started: o.Now(), saved: committed, committed: committed, changed: make(chan struct{})}
+	now := o.Now()
+	c := &Coordinator{
+		options: o, opened: now, started: now, saved: committed, committed: committed, changed: make(chan struct{}),
+		history: o.Journal.Records(),
+	}
+	c.position.Store(committed)
+	return c
 }
 
 // Err is nil while checkpoints can be committed, or says why the last try did
@@ -163,7 +185,8 @@ func (c *Coordinator) Wait(ctx context.Context, block uint64, stopped <-chan str
 		if committed >= block {
 			return nil
 		}
-		c.wanted.Store(max(block, c.wanted.Load()))
+		for w := c.wanted.Load(); w < block && !c.wanted.CompareAndSwap(w, block); w = c.wanted.Load() {
+		}
 		select {
 		case <-changed:
 		case <-stopped:
@@ -186,54 +209,102 @@ func (c *Coordinator) Patient() bool {
 // and starts the commit when everything is encoded. final takes one now and
 // waits until it is durable.
 func (c *Coordinator) Step(s Subject, final bool) {
-	c.step(s, final)
-	if final && c.saved != s.Position() && !c.lost { // the one that was under way is not the last
-		c.begin(s)
-		c.step(s, true)
+	if final {
+		c.last(s, false)
+	} else {
+		c.step(s)
 	}
 }
 
 // Now takes a checkpoint of all that has changed and returns when it is
-// durable, for an engine that has to let go of memory.
+// durable, for an engine that has to let go of memory. Its errors are
+// ErrTooManyFailures and ErrStopped.
 func (c *Coordinator) Now(s Subject) error {
-	c.Step(s, true)
+	c.last(s, true)
 	if c.lost || c.saved != s.Position() {
+		if err := c.Failed(); err != nil {
+			return err
+		}
 		return errors.Join(ErrStopped, c.Err())
 	}
 	return nil
 }
 
+// last takes a checkpoint of all that has changed, after the one that is under
+// way. blocks says that blocks wait for it, which is a stall.
+func (c *Coordinator) last(s Subject, blocks bool) {
+	c.position.Store(s.Position())
+	for !c.lost {
+		if c.current == nil {
+			if s.Position() == c.saved {
+				return
+			}
+			c.begin(s)
+		}
+		var began time.Time
+		if blocks {
+			began = c.options.Now()
+		}
+		c.encode(s, began, func() bool { return false })
+		if blocks {
+			c.mutex.Lock()
+			c.current.blocked = c.options.Now()
+			c.mutex.Unlock()
+		}
+		<-c.current.done
+		c.settle()
+	}
+}
+
 // Idle reports whether no checkpoint is under way.
 func (c *Coordinator) Idle() bool { return c.current == nil }
 
-func (c *Coordinator) step(s Subject, final bool) {
+func (c *Coordinator) step(s Subject) {
+	c.position.Store(s.Position())
 	if c.lost {
 		return
 	}
+	began := c.options.Now()
 	if c.current == nil {
-		if s.Position() == c.saved || !final && !c.due() {
+		if s.Position() == c.saved || !c.due() {
 			return
 		}
 		c.begin(s)
 	}
-	k := c.current
-	if !k.encoded {
-		began := c.options.Now()
-		k.encoded = s.Encode(func() bool { return !final && c.options.Now().Sub(began) > encodeSlice })
-		k.record.Stall = max(k.record.Stall, c.options.Now().Sub(began))
-		if !k.encoded {
-			return
-		}
-		c.commit(s)
-	}
-	if final {
-		<-k.done
-	}
+	from := c.options.Now()
+	c.encode(s, began, func() bool { return c.options.Now().Sub(from) > encodeSlice })
 	select {
-	case <-k.done:
-		c.current, c.lost, c.ended = nil, k.lost, c.options.Now()
+	case <-c.current.done:
+		c.settle()
 	default:
+		c.expire(c.current)
 	}
+}
+
+// encode encodes until stop says so, and starts the commit when nothing is
+// left. Blocks have waited since began; zero means that there are none.
+func (c *Coordinator) encode(s Subject, began time.Time, stop func() bool) {
+	k := c.current
+	if k.encoded {
+		return
+	}
+	if k.encoded = s.Encode(stop); k.encoded {
+		k.checkpoint.Tables = append(k.checkpoint.Tables, s.Take()...)
+	}
+	c.mutex.Lock()
+	if !began.IsZero() {
+		k.record.Stall = max(k.record.Stall, c.options.Now().Sub(began))
+	}
+	c.progress.Encoded = k.encoded
+	c.mutex.Unlock()
+	if k.encoded {
+		c.commit(s, k)
+	}
+}
+
+// settle notes that the checkpoint under way is done.
+func (c *Coordinator) settle() {
+	c.lost, c.current, c.ended = c.current.lost, nil, c.options.Now()
 }
 
 func (c *Coordinator) due() bool {
@@ -247,109 +318,23 @@ func (c *Coordinator) due() bool {
 // begin fixes the state as it is as the next checkpoint's.
 func (c *Coordinator) begin(s Subject) {
 	c.started, c.saved = c.options.Now(), s.Position()
-	c.current = &attempt{
-		checkpoint: s.Begin(),
-		record:     Record{Block: s.Position(), Started: c.started},
-		done:       make(chan struct{}),
+	k := &attempt{checkpoint: s.Begin(), done: make(chan struct{})}
+	k.record = Record{Block: s.Position(), Started: c.started}
+	if live, ok := s.(Live); ok {
+		k.record.LiveBytes = live.LiveBytes()
 	}
+	c.current = k
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	k.record.First, k.record.Full = c.totals == totals{}, c.committed == 0
+	c.progress = &Progress{Block: k.record.Block, Started: c.started}
 }
 
 // Finish encodes all that the checkpoint under way still lacks, before the
 // subject is replaced.
 func (c *Coordinator) Finish(s Subject) {
-	if k := c.current; k != nil && !k.encoded {
-		s.Encode(func() bool { return false })
-		k.encoded = true
-		c.commit(s)
-	}
-}
-
-// commit writes what was encoded, beside the engine. It tries again until it
-// succeeds, as what was encoded is nowhere else, or until the engine is to
-// stop: the next one replays the log then.
-func (c *Coordinator) commit(s Subject) {
-	k := c.current
-	k.checkpoint.Tables = append(k.checkpoint.Tables, s.Take()...)
-	c.commits.Add(1)
-	c.options.Spawn(func() {
-		defer c.commits.Done()
-		defer close(k.done)
-		late := 0
-		for try := 0; ; try++ {
-			err := s.Prepare(&k.checkpoint)
-			if err == nil {
-				k.record.Bytes, err = c.options.Backend.Commit(&k.checkpoint)
-			}
-			if err == nil {
-				break
-			}
-			c.failed(k, err, try)
-			select {
-			case <-c.options.Stop:
-				if late++; late == lastTries {
-					k.lost = true
-					return
-				}
-				time.Sleep(commitRetry)
-			case <-time.After(commitRetry):
-			}
-		}
-		c.finished(k)
-	})
-}
-
-// failed notes a try that did not succeed.
-func (c *Coordinator) failed(k *attempt, err error, try int) {
-	c.mutex.Lock()
-	c.failing = err
-	c.failures++
-	c.note(k.record, c.options.Now(), err)
-	c.mutex.Unlock()
-	if try%loggedTries == 0 {
-		c.options.Logger.Error("checkpoint not committed, trying again", "block", k.checkpoint.Block, "error", err)
-	}
-}
-
-func (c *Coordinator) finished(k *attempt) {
-	for _, t := range k.checkpoint.Tables {
-		k.record.Keys += len(t.Writes)
-	}
-	k.checkpoint.Tables = nil
-	k.record.TotalBytes, _ = c.options.Backend.Size()
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	now := c.options.Now()
-	if limit := c.options.Policy.Timeout; limit > 0 && now.Sub(k.record.Started) > limit {
-		c.failures++
-		c.failing = fmt.Errorf("checkpoint of block %d: %w of %v: %v", k.record.Block, errExpired, limit, now.Sub(k.record.Started))
-		c.note(k.record, now, c.failing)
-	} else {
-		c.failing, c.failures = nil, 0
-		c.note(k.record, now, nil)
-	}
-	c.committed = k.record.Block
-	close(c.changed)
-	c.changed = make(chan struct{})
-}
-
-// note puts a record into the history. One that fails again and again has one
-// record.
-func (c *Coordinator) note(r Record, now time.Time, err error) {
-	r.Duration = now.Sub(r.Started)
-	if err != nil {
-		r.Failure = err.Error()
-	}
-	c.totals.add(r)
-	if n := len(c.history); n > 0 && c.history[n-1].Block == r.Block && c.history[n-1].Failure != "" {
-		r.Failures = c.history[n-1].Failures
-		c.history = c.history[:n-1]
-	}
-	if err != nil {
-		r.Failures++
-	}
-	c.history = append(c.history, r)
-	if len(c.history) > keptRecords {
-		c.history = slices.Delete(c.history, 0, 1)
+	if c.current != nil {
+		c.encode(s, c.options.Now(), func() bool { return false })
 	}
 }
 

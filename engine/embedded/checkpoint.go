@@ -24,9 +24,6 @@ const (
 // Checkpoints are the latest checkpoints, oldest first.
 func (e *Engine) Checkpoints() []checkpoint.Record { return e.saver.History() }
 
-// CheckpointSummary is what they come to.
-func (e *Engine) CheckpointSummary() checkpoint.Summary { return e.saver.Summary() }
-
 // CheckpointErr is nil while checkpoints can be committed, or says why the last
 // try did not succeed. There will be others.
 func (e *Engine) CheckpointErr() error { return e.saver.Err() }

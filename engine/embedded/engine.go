@@ -65,6 +65,9 @@ type Options struct {
 	// arrived for TickAfter: it has a block without records appended, which
 	// brings processing time into the log. It must not wait; nil does without.
 	Tick func()
+	// Journal keeps the history of checkpoints for the next engine; nil keeps
+	// none.
+	Journal *checkpoint.Journal
 	// PublishInterval is how long the answers of blocks may wait for those of
 	// blocks that wait behind them, so that an engine that is behind makes the
 	// answers of a key once for many blocks; 0 means DefaultPublishInterval. An
@@ -158,7 +161,7 @@ func open(o Options, spawn func(func())) (*Engine, error) {
 		return nil, err
 	}
 	e.saver = checkpoint.New(checkpoint.Options{
-		Policy: o.Checkpoints, Backend: o.State, Now: o.Now, Logger: o.Logger, Spawn: spawn, Stop: e.stop,
+		Policy: o.Checkpoints, Backend: o.State, Journal: o.Journal, Now: o.Now, Logger: o.Logger, Spawn: spawn, Stop: e.stop,
 	}, e.recovered)
 	return e, nil
 }
@@ -303,6 +306,9 @@ func (e *Engine) Close() error {
 	<-e.stopped
 	e.saver.Close()
 	e.sink.close()
+	if err := e.Err(); errors.Is(err, checkpoint.ErrTooManyFailures) {
+		return err
+	}
 	return errors.Join(e.Err(), cmp.Or(e.sink.err(), e.CheckpointErr())) // a checkpoint waits for SQL
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"millrace/catalog"
+	"millrace/engine/checkpoint"
 	"millrace/event"
 	"millrace/eventlog"
 )
@@ -106,3 +107,12 @@ func (e *Engine) Observe(o Observer) {
 
 // Index is the catalogue in memory.
 func (e *Engine) Index() *catalog.Index { return e.index }
+
+// CheckpointStatus is what is known of the checkpoints at present.
+func (e *Engine) CheckpointStatus() checkpoint.Status { return e.saver.Status() }
+
+// LiveBytes is about what the state takes in memory.
+func (s subject) LiveBytes() int64 {
+	bytes, _ := s.core.pipeline.Bytes()
+	return bytes
+}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
+	"sync"
 	"time"
 
 	"millrace/engine/checkpoint"
@@ -74,6 +75,7 @@ type Job[T any] struct {
 	watermarks *watermark.Combined
 	saver      *checkpoint.Coordinator // nil without state
 	stop       chan struct{}
+	halted     sync.Once
 	block      uint64
 	records    uint64 // read since the beginning
 	ended      bool   // every partition has, and time with it
@@ -147,6 +149,7 @@ func New[T any](o Options[T]) (*Job[T], error) {
 // Run processes the source until all of its partitions have ended, or ctx has.
 // A last checkpoint is taken then.
 func (j *Job[T]) Run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, j.halt)() // also while a checkpoint is waited for that can not be stored
 	for !j.ended && ctx.Err() == nil {
 		before := j.block
 		if err := j.Step(); err != nil {
@@ -161,6 +164,9 @@ func (j *Job[T]) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// halt has a checkpoint that can not be stored be given up after some tries.
+func (j *Job[T]) halt() { j.halted.Do(func() { close(j.stop) }) }
 
 // Step processes one block, if there is anything to process, and works on
 // checkpoints and on the bound of memory.
@@ -183,7 +189,7 @@ func (j *Job[T]) Ended() bool { return j.ended }
 
 // Abandon stops the job without a last checkpoint, as a crash would.
 func (j *Job[T]) Abandon() {
-	close(j.stop)
+	j.halt()
 	if j.saver != nil {
 		j.saver.Close()
 	}
@@ -195,7 +201,7 @@ func (j *Job[T]) Abandon() {
 // Close takes a last checkpoint and lets go of the source.
 func (j *Job[T]) Close() error {
 	var errs []error
-	close(j.stop)
+	j.halt()
 	if j.saver != nil {
 		j.saver.Step(subject[T]{j}, true)
 		j.saver.Close()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -199,5 +200,39 @@ func TestShards(t *testing.T) {
 		}
 		s := &scenario{t: t, name: "J6", source: reference.Generator{Events: 20_000}}
 		s.check(views)
+	}
+}
+
+// broken is a backend to which nothing can be committed.
+type broken struct{ *memory.Backend }
+
+var errBroken = errors.New("the disk is full")
+
+func (broken) Commit(*state.Checkpoint) (int64, error) { return 0, errBroken }
+
+// A job that waits for a checkpoint, as its memory is full, can be stopped, and
+// stops by itself when more has failed than is tolerated.
+func TestFullMemoryAndFullDisk(t *testing.T) {
+	for _, tolerated := range []int{0, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			began := time.Now()
+			j, err := job.New(job.Options[reference.Event]{
+				Topology: reference.Topology("J1"), Source: reference.Generator{Events: 100_000}, Watermarks: reference.Watermarks, Shards: 1,
+				State: broken{memory.New()}, Checkpoints: checkpoint.Policy{Interval: time.Hour, Tolerated: tolerated}, MemoryLimit: 1000, Views: viewmemory.New(),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = errors.Join(j.Run(ctx), j.Close())
+			want, most := checkpoint.ErrStopped, 2*time.Minute
+			if tolerated > 0 {
+				want, most = checkpoint.ErrTooManyFailures, 10*time.Second
+			}
+			if took := time.Since(began); !errors.Is(err, want) || !errors.Is(err, errBroken) || took > most {
+				t.Errorf("tolerated %d: %v after %v", tolerated, err, took)
+			}
+		})
 	}
 }

@@ -6,21 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
+	"slices"
 
 	"millrace/event"
 	"millrace/serve/problem"
 	"millrace/serve/strict"
 )
 
-// CheckpointRecord is one finished checkpoint.
+// CheckpointRecord is one checkpoint.
 type CheckpointRecord struct {
 	Block      uint64  `json:"block" doc:"It holds the state after this block."`
 	Started    string  `json:"started" format:"date-time"`
-	DurationMs float64 `json:"duration_ms" doc:"Until it was durable."`
+	DurationMs float64 `json:"duration_ms" doc:"Until it was durable; of one that failed, until then."`
 	StallMs    float64 `json:"stall_ms" doc:"The longest time that a block waited for it."`
 	Bytes      int64   `json:"bytes" doc:"Written: what changed since the one before."`
 	Keys       int     `json:"keys"`
+	TotalBytes int64   `json:"total_bytes,omitempty" doc:"What all state takes afterwards, on disk or in memory."`
+	Failure    string  `json:"failure,omitempty" enum:"timeout,storage" doc:"Why it failed. After a timeout it was stored all the same if it has bytes."`
+	Failures   int     `json:"failures,omitempty" doc:"Tries that did not succeed."`
 }
 
 // Spread is how a figure varies.
@@ -30,81 +33,135 @@ type Spread struct {
 	Minimum float64 `json:"minimum"`
 }
 
-// CheckpointsOutput is the answer of GET /v1/checkpoints.
-type CheckpointsOutput struct {
-	Body struct {
-		Checkpoints     []CheckpointRecord `json:"checkpoints" doc:"The latest ones, oldest first."`
-		DurationMs      Spread             `json:"duration_ms"`
-		Bytes           Spread             `json:"bytes"`
-		Recommendations []string           `json:"recommendations" doc:"What could be changed, in words."`
-	}
+// CheckpointRange is how a figure varies, in a CheckpointSummary.
+type CheckpointRange struct {
+	Average float64 `json:"average"`
+	Min     float64 `json:"min"`
+	Max     float64 `json:"max"`
 }
+
+// CheckpointSummary is what the latest checkpoints come to.
+type CheckpointSummary struct {
+	Count      int             `json:"count" doc:"Checkpoints in the list, of which the ranges are, but for those that failed."`
+	Completed  int             `json:"completed" doc:"Since the start of the server."`
+	Failed     int             `json:"failed" doc:"Since the start of the server; each try counts."`
+	DurationMs CheckpointRange `json:"duration_ms"`
+	Bytes      CheckpointRange `json:"bytes"`
+	StallMs    CheckpointRange `json:"stall_ms"`
+	PauseMs    CheckpointRange `json:"pause_ms" doc:"From the end of one to the start of the next."`
+}
+
+// CheckpointProgressRecord is the checkpoint under way.
+type CheckpointProgressRecord struct {
+	Block     uint64  `json:"block"`
+	Started   string  `json:"started" format:"date-time"`
+	RunningMs float64 `json:"running_ms"`
+	Phase     string  `json:"phase" enum:"encoding,storing" doc:"Encoding is done in between blocks, storing beside them."`
+	Failures  int     `json:"failures" doc:"Tries that did not succeed."`
+}
+
+// CheckpointPolicyRecord says when checkpoints are taken.
+type CheckpointPolicyRecord struct {
+	IntervalMs        float64 `json:"interval_ms" doc:"checkpoint_interval"`
+	MinPauseMs        float64 `json:"min_pause_ms" doc:"checkpoint_min_pause"`
+	TimeoutMs         float64 `json:"timeout_ms" doc:"checkpoint_timeout; 0 is none."`
+	ToleratedFailures int     `json:"tolerated_failures" doc:"checkpoint_tolerated_failures; -1 is any number."`
+}
+
+// CheckpointFailureRecord is the last failure.
+type CheckpointFailureRecord struct {
+	Block   uint64 `json:"block"`
+	Time    string `json:"time" format:"date-time"`
+	Failure string `json:"failure" enum:"timeout,storage"`
+	Reason  string `json:"reason" doc:"In words; the server's log has more."`
+}
+
+// CheckpointAdviceRecord is what one figure suggests.
+type CheckpointAdviceRecord struct {
+	Level     string  `json:"level" enum:"info,warning,critical"`
+	Code      string  `json:"code" doc:"Which one it is; well if there is nothing to say. The documentation lists them, with their thresholds."`
+	Value     float64 `json:"value" doc:"What was measured, in the unit."`
+	Threshold float64 `json:"threshold" doc:"What it may be."`
+	Unit      string  `json:"unit" doc:"ms, bytes, %, times or checkpoints; empty if there is no value."`
+	Text      string  `json:"text" doc:"What is wrong, and what to do."`
+}
+
+// CheckpointsBody is the body of the answer of GET /v1/checkpoints.
+type CheckpointsBody struct {
+	Checkpoints     []CheckpointRecord        `json:"checkpoints" doc:"The latest ones, oldest first, also those of earlier starts."`
+	DurationMs      Spread                    `json:"duration_ms" doc:"As in summary."`
+	Bytes           Spread                    `json:"bytes" doc:"As in summary."`
+	Recommendations []string                  `json:"recommendations" doc:"The texts of advice; none if all is well."`
+	Summary         CheckpointSummary         `json:"summary"`
+	InProgress      *CheckpointProgressRecord `json:"in_progress,omitempty" doc:"Left out if there is none."`
+	Policy          CheckpointPolicyRecord    `json:"policy"`
+	Advice          []CheckpointAdviceRecord  `json:"advice" doc:"The most urgent first."`
+	LastFailure     *CheckpointFailureRecord  `json:"last_failure,omitempty" doc:"Left out if there was none."`
+}
+
+// CheckpointsOutput is the answer of GET /v1/checkpoints.
+type CheckpointsOutput struct{ Body CheckpointsBody }
 
 func (a *API) checkpoints(context.Context, *Empty) (*CheckpointsOutput, error) {
-	history := a.parts.Engine.Checkpoints()
-	out := &CheckpointsOutput{}
-	out.Body.Checkpoints = make([]CheckpointRecord, len(history))
-	durations, sizes := make([]float64, len(history)), make([]float64, len(history))
-	for i, c := range history {
-		out.Body.Checkpoints[i] = CheckpointRecord{
-			Block: c.Block, Started: event.FromGo(c.Started).String(), DurationMs: millis(c.Duration),
-			StallMs: millis(c.Stall), Bytes: c.Bytes, Keys: c.Keys,
-		}
-		durations[i], sizes[i] = millis(c.Duration), float64(c.Bytes)
-	}
-	out.Body.DurationMs, out.Body.Bytes = spread(durations), spread(sizes)
-	out.Body.Recommendations = advise(history)
-	return out, nil
+	c := a.parts.Engine.Checkpoints()
+	return &CheckpointsOutput{c.Record()}, nil
 }
 
-func spread(values []float64) Spread {
-	if len(values) == 0 {
-		return Spread{}
+// adviceWell is the code of the advice that there is none.
+const adviceWell = "well"
+
+// Record is what is known as it is sent.
+func (c *Checkpoints) Record() CheckpointsBody {
+	b := CheckpointsBody{
+		Checkpoints: make([]CheckpointRecord, len(c.History)), Recommendations: []string{}, Advice: make([]CheckpointAdviceRecord, len(c.Advice)),
+		Policy: CheckpointPolicyRecord{millis(c.Policy.Interval), millis(c.Policy.MinPause), millis(c.Policy.Timeout), max(-1, c.Policy.Tolerated)},
 	}
-	s := Spread{Maximum: values[0], Minimum: values[0]}
+	var durations, stalls, sizes []float64
+	for i, h := range c.History {
+		b.Checkpoints[i] = CheckpointRecord{
+			Block: h.Block, Started: event.FromGo(h.Started).String(), DurationMs: millis(h.Duration), StallMs: millis(h.Stall),
+			Bytes: h.Bytes, Keys: h.Keys, TotalBytes: h.TotalBytes, Failure: h.Failure, Failures: h.Failures,
+		}
+		if h.Failure == "" {
+			durations, stalls, sizes = append(durations, millis(h.Duration)), append(stalls, millis(h.Stall)), append(sizes, float64(h.Bytes))
+		}
+	}
+	b.Summary = CheckpointSummary{
+		Count: len(c.History), Completed: c.Completed, Failed: c.Failed,
+		DurationMs: rangeOf(durations), Bytes: rangeOf(sizes), StallMs: rangeOf(stalls),
+		PauseMs: CheckpointRange{millis(c.Pause.Average), millis(c.Pause.Min), millis(c.Pause.Max)},
+	}
+	b.DurationMs, b.Bytes = b.Summary.DurationMs.spread(), b.Summary.Bytes.spread()
+	for i, advice := range c.Advice {
+		b.Advice[i] = CheckpointAdviceRecord(advice)
+		if advice.Code != adviceWell {
+			b.Recommendations = append(b.Recommendations, advice.Text)
+		}
+	}
+	if p := c.InProgress; p != nil {
+		b.InProgress = &CheckpointProgressRecord{p.Block, event.FromGo(p.Started).String(), millis(p.Running), "encoding", p.Failures}
+		if p.Storing {
+			b.InProgress.Phase = "storing"
+		}
+	}
+	if f := c.LastFailure; f != nil {
+		b.LastFailure = &CheckpointFailureRecord{f.Block, event.FromGo(f.Time).String(), f.Failure, f.Reason}
+	}
+	return b
+}
+
+func rangeOf(values []float64) (r CheckpointRange) {
+	if len(values) == 0 {
+		return r
+	}
 	sum := 0.0
 	for _, v := range values {
 		sum += v
-		s.Maximum, s.Minimum = max(s.Maximum, v), min(s.Minimum, v)
 	}
-	s.Average = sum / float64(len(values))
-	return s
+	return CheckpointRange{sum / float64(len(values)), slices.Min(values), slices.Max(values)}
 }
 
-// The limits beyond which checkpoints are worth a word.
-const (
-	adviseStall = 5 * time.Millisecond // a checkpoint is to stall no block for longer
-	adviseShare = 0.5                  // of the time spent on checkpoints
-	adviseBytes = 1 << 30
-)
-
-// advise says what the history of checkpoints suggests.
-func advise(history []Checkpoint) []string {
-	advice := []string{}
-	if len(history) == 0 {
-		return append(advice, "no checkpoint has finished yet: after a crash the whole log is replayed")
-	}
-	var busy, stall time.Duration
-	var largest int64
-	for _, c := range history {
-		busy += c.Duration
-		stall, largest = max(stall, c.Stall), max(largest, c.Bytes)
-	}
-	first, last := history[0], history[len(history)-1]
-	if span := last.Started.Sub(first.Started) + last.Duration; len(history) > 1 && float64(busy) > adviseShare*float64(span) {
-		advice = append(advice, fmt.Sprintf(
-			"a checkpoint is being written %.0f %% of the time: lengthen the interval, or use a faster disk", 100*float64(busy)/float64(span)))
-	}
-	if stall > adviseStall {
-		advice = append(advice, fmt.Sprintf(
-			"a block waited %.1f ms for a checkpoint: give the process more memory or more cores", millis(stall)))
-	}
-	if largest > adviseBytes {
-		advice = append(advice, fmt.Sprintf(
-			"a checkpoint wrote %.1f GiB: shorten the interval, so that less changes in between", float64(largest)/(1<<30)))
-	}
-	return advice
-}
+func (r CheckpointRange) spread() Spread { return Spread{r.Average, r.Max, r.Min} }
 
 // DeadLettersInput is the request of GET /v1/deadletters.
 type DeadLettersInput struct {

@@ -127,8 +127,8 @@ type Engine interface {
 	Position(source string) (next uint64, known bool)
 	// Stats are the present figures.
 	Stats() EngineStats
-	// Checkpoints are the latest finished checkpoints, oldest first.
-	Checkpoints() []Checkpoint
+	// Checkpoints is what is known of checkpoints.
+	Checkpoints() Checkpoints
 	// Err is nil while the engine works, or says why it has stopped. The text
 	// may name somebody: health does not tell it.
 	Err() error
@@ -151,14 +151,71 @@ type EngineStats struct {
 	Keys       map[string]int // by stage
 }
 
-// Checkpoint is one finished checkpoint.
+// Checkpoints is what is known of checkpoints at one moment.
+type Checkpoints struct {
+	Policy CheckpointPolicy
+	// History are the latest ones, oldest first, perhaps of earlier starts too.
+	History []Checkpoint
+	// Completed and Failed count since the start; of a failed one each try.
+	Completed, Failed int
+	// Of the History: the time from the end of one to the start of the next.
+	Pause       Extent[time.Duration]
+	InProgress  *CheckpointProgress // nil if none is
+	LastFailure *CheckpointFailure  // nil if there was none
+	Advice      []CheckpointAdvice  // the most urgent first
+}
+
+// Extent is the average, the least and the largest of some figure.
+type Extent[T ~int64] struct{ Average, Min, Max T }
+
+// CheckpointPolicy says when checkpoints are taken.
+type CheckpointPolicy struct {
+	Interval, MinPause, Timeout time.Duration // a Timeout of 0 is none
+	Tolerated                   int           // failures in a row; negative means any number
+}
+
+// The reasons why a checkpoint failed.
+const (
+	FailureTimeout = "timeout" // it took too long, but may have been stored later
+	FailureStorage = "storage" // it could not be stored
+)
+
+// Checkpoint is one checkpoint that has finished, or is tried again.
 type Checkpoint struct {
-	Block    uint64        // it holds the state after this block
-	Started  time.Time     // wall clock
-	Duration time.Duration // until it was durable
-	Stall    time.Duration // the longest time that a block waited for it
-	Bytes    int64         // written
-	Keys     int           // of state that it holds
+	Block      uint64        // it holds the state after this block
+	Started    time.Time     // wall clock
+	Duration   time.Duration // until it was durable
+	Stall      time.Duration // the longest time that a block waited for it
+	Bytes      int64         // written
+	Keys       int           // of state that it holds
+	TotalBytes int64         // that all state took afterwards, 0 if it is not known
+	Failure    string        // empty, or one of the reasons above
+	Failures   int           // tries that did not succeed
+}
+
+// CheckpointProgress is how far the checkpoint under way has got.
+type CheckpointProgress struct {
+	Block    uint64
+	Started  time.Time
+	Running  time.Duration
+	Storing  bool // all is encoded
+	Failures int  // tries that did not succeed
+}
+
+// CheckpointFailure is the last failure of a checkpoint.
+type CheckpointFailure struct {
+	Block   uint64
+	Time    time.Time
+	Failure string // FailureTimeout or FailureStorage
+	Reason  string // in words, which clients read
+}
+
+// CheckpointAdvice is what one figure suggests.
+type CheckpointAdvice struct {
+	Level, Code      string
+	Value, Threshold float64
+	Unit             string
+	Text             string
 }
 
 // Views are the answers kept ready.

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"net/http"
 	"runtime/metrics"
+	"slices"
 	"strings"
 	"time"
 
@@ -280,6 +281,10 @@ var gauges = []meter.Descriptor{
 	{Name: "millrace_unavailable", Help: "1 while a component of /v1/health does not work, else 0.", Label: "component"},
 	{Name: "millrace_keys", Help: "Keys of state.", Label: "stage"},
 	{Name: "millrace_view_keys", Help: "Keys of a view.", Label: "view"},
+	{Name: "millrace_checkpoints_completed_total", Help: "Checkpoints that were stored in time, since the start.", Counter: true},
+	{Name: "millrace_checkpoints_failed_total", Help: "Tries to store a checkpoint that failed, since the start; those that took longer than the timeout too.", Counter: true},
+	{Name: "millrace_checkpoint_age_seconds", Help: "How long ago the latest checkpoint started: as much as that a restart replays."},
+	{Name: "millrace_checkpoint_stored_bytes", Help: "What all state takes after the latest checkpoint."},
 	{Name: "millrace_checkpoint_duration_seconds", Help: "How long the latest checkpoint took until it was durable."},
 	{Name: "millrace_checkpoint_stall_seconds", Help: "The longest time that a block waited for the latest checkpoint."},
 	{Name: "millrace_checkpoint_bytes", Help: "What the latest checkpoint wrote."},
@@ -329,9 +334,23 @@ func (a *API) readGauges() []meter.Gauge {
 	for _, name := range a.parts.ViewNames {
 		list = append(list, meter.Gauge{Name: "millrace_view_keys", Label: name, Value: float64(a.parts.Views.Len(name))})
 	}
-	if history := a.parts.Engine.Checkpoints(); len(history) > 0 {
-		c := history[len(history)-1]
-		list = append(list,
+	return append(list, a.checkpointGauges()...)
+}
+
+// checkpointGauges are of the latest checkpoint that did not fail.
+func (a *API) checkpointGauges() []meter.Gauge {
+	all := a.parts.Engine.Checkpoints()
+	list := []meter.Gauge{
+		{Name: "millrace_checkpoints_completed_total", Value: float64(all.Completed)},
+		{Name: "millrace_checkpoints_failed_total", Value: float64(all.Failed)},
+	}
+	for _, c := range slices.Backward(all.History) {
+		if c.Failure != "" {
+			continue
+		}
+		return append(list,
+			meter.Gauge{Name: "millrace_checkpoint_age_seconds", Value: a.parts.Now().Sub(c.Started).Seconds()},
+			meter.Gauge{Name: "millrace_checkpoint_stored_bytes", Value: float64(c.TotalBytes)},
 			meter.Gauge{Name: "millrace_checkpoint_duration_seconds", Value: c.Duration.Seconds()},
 			meter.Gauge{Name: "millrace_checkpoint_stall_seconds", Value: c.Stall.Seconds()},
 			meter.Gauge{Name: "millrace_checkpoint_bytes", Value: float64(c.Bytes)},

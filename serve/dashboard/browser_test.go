@@ -105,6 +105,7 @@ func testLive(p *page, s *shop, _ string) {
 		p.wait(`document.querySelector("#` + id + ` canvas")?.width > 100`)
 	}
 	p.wait(`document.querySelector("#checkpoint-rows").rows.length > 0 || document.querySelector("#checkpoint-advice").textContent.includes("no checkpoint")`)
+	p.wait(`document.querySelectorAll("#checkpoint-advice li[data-level]").length > 0`)
 }
 
 func testTrending(p *page, _ *shop, _ string) {

@@ -52,8 +52,8 @@ type World struct {
 	Stuck chan struct{}
 	Held  chan struct{}
 
-	// History is what Engine.Checkpoints gives.
-	History []api.Checkpoint
+	// Saved is what Engine.Checkpoints gives.
+	Saved api.Checkpoints
 
 	mutex      sync.Mutex
 	block      uint64
@@ -245,8 +245,8 @@ func (w engine) Wait(context.Context, uint64) error { return w.WaitErr }
 // WaitCatalog is like Wait.
 func (w engine) WaitCatalog(context.Context, uint64) error { return w.WaitErr }
 
-// Checkpoints is History.
-func (w engine) Checkpoints() []api.Checkpoint { return w.History }
+// Checkpoints is Saved.
+func (w engine) Checkpoints() api.Checkpoints { return w.Saved }
 
 // Err is EngineErr.
 func (w engine) Err() error { return w.EngineErr }

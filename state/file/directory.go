@@ -43,6 +43,13 @@ func parseName(name string) (header, bool) {
 	return h, h.name() == name
 }
 
+// IsOurs reports whether a file of a directory, by its name, is one of a
+// backend in files.
+func IsOurs(name string) bool {
+	_, ours := parseName(strings.TrimSuffix(name, unfinished))
+	return ours
+}
+
 // directory is the files of a backend.
 type directory struct {
 	fs   vfs.FS
@@ -63,7 +70,7 @@ func (d *directory) open() error {
 	d.sizes = map[string]int64{}
 	for _, name := range names {
 		if strings.HasPrefix(name, "MANIFEST-") || strings.HasPrefix(name, "marker.manifest") {
-			return errors.New("there is a Pebble database in the directory, not snapshots in files")
+			return fmt.Errorf("%w: there is a Pebble database in it, not snapshots in files", state.ErrOtherBackend)
 		}
 		if whole, ok := strings.CutSuffix(name, unfinished); ok {
 			if _, ours := parseName(whole); ours {

@@ -42,6 +42,7 @@ type Backend struct {
 	history history
 	seq     uint64 // the last sequence number that was used
 	retry   int64  // how large deltas must be for the next full snapshot, after one has failed
+	skipped int    // checkpoints that were newer, but damaged, when the directory was opened
 }
 
 // Open opens the directory, which it makes if there is none, and reads the
@@ -83,7 +84,7 @@ func (b *Backend) open() (err error) {
 	for seq := range r.files {
 		b.seq = max(b.seq, seq)
 	}
-	b.latest, b.state, b.history = found.latest, found.state, found.history
+	b.latest, b.state, b.history, b.skipped = found.latest, found.state, found.history, len(found.skipped)
 	if len(found.skipped) > 0 && b.retain == 1 {
 		return fmt.Errorf("%w; the checkpoint of block %d is older and whole: retain more than one to go back to it",
 			found.skipped[0].err, b.latest.Block)
@@ -102,6 +103,11 @@ func (b *Backend) open() (err error) {
 	}
 	return nil
 }
+
+// Skipped is how many checkpoints were passed over by Open, as they were
+// damaged: the state was an older one. Whoever goes on from it has to see
+// whether its log reaches back so far, and what it has done since then.
+func (b *Backend) Skipped() int { return b.skipped }
 
 // Commit implements state.Backend. Commits are made one at a time.
 func (b *Backend) Commit(c *state.Checkpoint) (int64, error) {

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -98,6 +100,9 @@ func (b *Backend) open() (err error) {
 
 // openDatabase opens the database of a locked directory.
 func (b *Backend) openDatabase() error {
+	if err := checkOwner(b.fs, b.dir); err != nil {
+		return err
+	}
 	if err := checkFormat(b.fs, b.dir); err != nil {
 		return err
 	}
@@ -180,6 +185,31 @@ func lockDir(dir string, fsys vfs.FS) (*pebble.Lock, error) {
 		return nil, fmt.Errorf("%w: %w", state.ErrInUse, err)
 	}
 	return lock, err
+}
+
+// IsOurs reports whether a file of a directory, by its name, shows that there
+// is a database in it.
+func IsOurs(name string) bool {
+	return strings.HasPrefix(name, "MANIFEST-") || strings.HasPrefix(name, "marker.manifest.") || strings.HasSuffix(name, ".sst")
+}
+
+// snapshotFile is the name of a file of package state/file. What it leaves
+// unfinished ends in .tmp.
+var snapshotFile = regexp.MustCompile(`^chk-[0-9]+-[0-9]+\.(full|delta)(\.tmp)?$`)
+
+// checkOwner refuses a directory with snapshots in files: a database beside them
+// would be a second state.
+func checkOwner(fs vfs.FS, dir string) error {
+	names, err := fs.List(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if snapshotFile.MatchString(name) {
+			return fmt.Errorf("%w: there are snapshots in files in it, not a Pebble database", state.ErrOtherBackend)
+		}
+	}
+	return nil
 }
 
 // checkFormat refuses a database of a later Pebble than ours.

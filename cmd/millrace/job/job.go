@@ -23,8 +23,8 @@ import (
 	"millrace/internal/process"
 	"millrace/reference"
 	"millrace/state"
+	"millrace/state/kind"
 	"millrace/state/memory"
-	"millrace/state/pebble"
 	viewmemory "millrace/view/memory"
 )
 
@@ -94,8 +94,8 @@ func New() *cobra.Command {
 	c.Flags().Float64Var(&f.hot, "hot", 0, "the share of events that are about one item, 0 to 1: skew, which the jobs' definition has none of")
 	c.Flags().IntVar(&f.shards, "shards", 0, "over how many shards stages are spread; 0 means the cores")
 	c.Flags().StringToIntVar(&f.parallelism, "parallelism", nil, "over how many shards single stages are spread, such as digest=1")
-	c.Flags().StringVar(&f.state, "state", "memory", "where checkpoints are kept: memory or pebble")
-	c.Flags().DurationVar(&f.interval, "checkpoint", 0, "the time between two checkpoints; 0 means 2s with pebble, none with memory")
+	c.Flags().StringVar(&f.state, "state", "memory", "where checkpoints are kept: memory, file or pebble")
+	c.Flags().DurationVar(&f.interval, "checkpoint", 0, "the time between two checkpoints; 0 means 2s with pebble and file, none with memory")
 	c.Flags().StringVar(&f.data, "data", "", "the directory of the checkpoints, from which a job that was stopped goes on; a temporary one if empty")
 	c.Flags().Var(&f.limit, "memory-limit", "how much memory the process may take, such as 1GiB; state that does not fit stays on disk, so --state is pebble")
 	c.Flags().BoolVar(&f.json, "json", false, "print the result as one JSON object")
@@ -112,11 +112,11 @@ func (f *flags) check() error {
 		return fmt.Errorf("--hot %g: want 0 to 1", f.hot)
 	case f.shards < 0 || f.shards > 128:
 		return fmt.Errorf("--shards %d: want 1 to 128, or 0 for the cores", f.shards)
-	case f.state != "memory" && f.state != "pebble":
-		return fmt.Errorf("--state %q: want memory or pebble", f.state)
-	case f.data != "" && f.state == "memory":
-		return errors.New("--data: memory keeps nothing there; want --state pebble")
-	case f.limit > 0 && f.state == "memory":
+	case !kind.Known(f.state):
+		return fmt.Errorf("--state %q: want memory, file or pebble", f.state)
+	case f.data != "" && f.state == kind.Memory:
+		return errors.New("--data: memory keeps nothing there; want --state pebble or file")
+	case f.limit > 0 && f.state != kind.Pebble:
 		return errors.New("--memory-limit: what does not fit into memory has to go to disk; want --state pebble")
 	case f.limit > 0 && f.limit < leastLimit:
 		return fmt.Errorf("--memory-limit %v: want at least %v", f.limit, bytesize(leastLimit))
@@ -128,7 +128,7 @@ func (f *flags) check() error {
 
 func (f *flags) run(c *cobra.Command, name string) (err error) {
 	if f.limit > 0 && !c.Flags().Changed("state") {
-		f.state = "pebble"
+		f.state = kind.Pebble
 	}
 	if err := f.check(); err != nil {
 		return err
@@ -154,7 +154,7 @@ func (f *flags) run(c *cobra.Command, name string) (err error) {
 
 // backend opens where checkpoints are kept, nil if there are none.
 func (f *flags) backend() (state.Backend, func() error, error) {
-	if f.state == "memory" {
+	if f.state == kind.Memory {
 		if f.interval == 0 {
 			return nil, func() error { return nil }, nil
 		}
@@ -168,7 +168,7 @@ func (f *flags) backend() (state.Backend, func() error, error) {
 		}
 		remove = func() error { return os.RemoveAll(dir) }
 	}
-	b, err := pebble.Open(dir, pebble.Options{Cache: int64(f.limit) / 16})
+	b, err := kind.Open(f.state, dir, kind.Options{Cache: int64(f.limit) / 16})
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}

@@ -19,7 +19,6 @@ import (
 	savepoints "millrace/savepoint"
 	"millrace/serve/api"
 	"millrace/state"
-	"millrace/state/pebble"
 	viewmemory "millrace/view/memory"
 )
 
@@ -149,7 +148,7 @@ func (f *flags) create(c *cobra.Command, name string) (r api.SavepointRecord, er
 	if err := Finish(f.data); err != nil {
 		return r, err
 	}
-	backend, err := pebble.Open(filepath.Join(f.data, StateFolder), pebble.Options{})
+	backend, err := OpenState(f.data, "", log, nil)
 	if err != nil {
 		return r, f.openError(err)
 	}
@@ -170,7 +169,7 @@ func (f *flags) create(c *cobra.Command, name string) (r api.SavepointRecord, er
 
 // catchUp applies what the log has and the state has not, after a kill: what was
 // acknowledged is to be in the savepoint.
-func (f *flags) catchUp(ctx context.Context, log *eventlog.Log, backend *pebble.Backend) (err error) {
+func (f *flags) catchUp(ctx context.Context, log *eventlog.Log, backend state.Backend) (err error) {
 	latest, err := backend.Latest()
 	if err == nil && latest.Block == log.Last() || errors.Is(err, state.ErrNone) && log.Last() == 0 {
 		return nil
@@ -239,9 +238,7 @@ func (f *flags) list(c *cobra.Command) (list []api.SavepointRecord, where string
 	entries, err := store.List(c.Context())
 	list = make([]api.SavepointRecord, len(entries))
 	for i, e := range entries {
-		st := status(e)
-		known := st.api()
-		list[i] = known.Record(true)
+		list[i] = EntryRecord(e)
 	}
 	return list, store.String(), err
 }
@@ -326,6 +323,13 @@ func newName(args []string) string {
 		return args[0]
 	}
 	return newID(savepoints.Savepoint, now())
+}
+
+// EntryRecord is what a store has in the API's words, in brief.
+func EntryRecord(e savepoints.Entry) api.SavepointRecord {
+	st := status(e)
+	known := st.api()
+	return known.Record(true)
 }
 
 func completed(m *savepoints.Manifest) api.SavepointRecord {

@@ -61,7 +61,7 @@ func OpenStore(address, data string) (*savepoints.Store, error) {
 // source is where savepoints are taken of.
 type source struct {
 	program   Program
-	state     *pebble.Backend
+	state     state.Backend
 	log       *eventlog.Log
 	snapshots string // the folder for snapshots
 }
@@ -73,7 +73,7 @@ func (s *source) take(ctx context.Context, store *savepoints.Store, kind savepoi
 	}
 	dir := filepath.Join(s.snapshots, id)
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if _, err := s.state.Snapshot(dir); err != nil {
+	if err := snapshot(s.state, dir); err != nil {
 		return nil, err
 	}
 	contents, err := s.describe(dir)

@@ -37,6 +37,16 @@ type server struct {
 	client *http.Client
 }
 
+// Ask gets the answer of a running server to GET path, with its key if it has
+// any.
+func Ask(ctx context.Context, address, key, path string, answer any) error {
+	s, err := newServer(address, key)
+	if err != nil {
+		return err
+	}
+	return s.do(ctx, http.MethodGet, path, nil, answer)
+}
+
 func newServer(base, key string) (*server, error) {
 	address := base
 	if !strings.Contains(address, "://") {

@@ -16,7 +16,7 @@ import (
 	"millrace/engine/embedded"
 	"millrace/eventlog"
 	savepoints "millrace/savepoint"
-	"millrace/state/pebble"
+	"millrace/state"
 )
 
 // ErrBusy is the error of asking for a savepoint while another one is being
@@ -62,7 +62,7 @@ type ServiceOptions struct {
 	// means that none are made.
 	Retained int
 	Engine   *embedded.Engine
-	State    *pebble.Backend
+	State    state.Backend
 	Log      *eventlog.Log
 	Logger   *slog.Logger
 }

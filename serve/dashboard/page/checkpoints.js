@@ -1,4 +1,5 @@
-// The history of checkpoints: how long they took, how much they wrote.
+// The history of checkpoints: how long they took, how much they wrote, and what
+// could be done about it.
 
 import { get } from "./api.js";
 import { bars } from "./chart.js";
@@ -24,6 +25,13 @@ function fill(node, c) {
   texts.forEach((text, i) => setText(node.cells[i], text));
 }
 
+const LEVELS = { critical: "Now: ", warning: "Soon: ", info: "" };
+
+function advise(node, advice) {
+  node.dataset.level = advice.level;
+  setText(node, LEVELS[advice.level] + advice.text);
+}
+
 async function refresh() {
   const answer = await get("/v1/checkpoints");
   const list = answer.checkpoints;
@@ -34,7 +42,7 @@ async function refresh() {
   keyed(byId("checkpoint-rows"), shown.slice(-ROWS).reverse(), (c) => `${c.started} ${c.block}`, row, fill);
   setText(byId("duration-note"), list.length ? `mean ${milliseconds(answer.duration_ms.average)}, longest ${milliseconds(answer.duration_ms.maximum)}` : "");
   setText(byId("size-note"), list.length ? `mean ${bytes(answer.bytes.average)}, largest ${bytes(answer.bytes.maximum)}` : "");
-  keyed(byId("checkpoint-advice"), answer.recommendations, (text) => text, (text) => el("li", {}, text));
+  keyed(byId("checkpoint-advice"), answer.advice, (advice) => advice.code, () => el("li"), advise);
 }
 
 /** run keeps the history up to date while the page is visible. */
