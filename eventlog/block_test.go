@@ -127,7 +127,7 @@ func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
 		{"another number", 8, func(v []byte) []byte { return v }, false},
 		{"version", 7, func(v []byte) []byte { v[0]++; return v }, false},
 		{"kind 0", 7, func(v []byte) []byte { v[1] = 0; return v }, false},
-		{"kind 4", 7, func(v []byte) []byte { v[1] = 4; return v }, false},
+		{"kind 5", 7, func(v []byte) []byte { v[1] = 5; return v }, false},
 		{"encoding", 7, func(v []byte) []byte { v[2] = 2; return v }, false},
 		{"not compressed", 7, func(v []byte) []byte { v[2] = encodingZstd; return v }, false},
 		{"shorter", 7, func(v []byte) []byte { return v[:len(v)-1] }, false},

@@ -18,11 +18,6 @@ const KeyGroups = 128
 // and in every release.
 func KeyGroup[K Key](k K) int { return int(hasher[K]()(k) % KeyGroups) }
 
-func keyHash[K Key](k K) (group int, hash uint64) {
-	hash = hasher[K]()(k)
-	return int(hash % KeyGroups), hash
-}
-
 // hasher is the hash function of keys, the same on every machine and in every
 // release.
 func hasher[K Key]() func(K) uint64 {

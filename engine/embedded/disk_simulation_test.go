@@ -385,7 +385,7 @@ func (s *diskSimulation) victim(fs vfs.FS) string {
 		}
 		for _, name := range list {
 			info, err := fs.Stat(dir + "/" + name)
-			if err == nil && !info.IsDir() && info.Size() > 0 && !(dir == "data/log" && strings.HasSuffix(name, ".log")) {
+			if err == nil && !info.IsDir() && info.Size() > 0 && (dir != "data/log" || !strings.HasSuffix(name, ".log")) {
 				names = append(names, dir+"/"+name)
 			}
 		}

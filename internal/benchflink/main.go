@@ -83,7 +83,7 @@ func runLoop(name string, events uint64) {
 func (b *bench) run(jobs []string) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(w, "CPU s per million events: medians of %d rounds, in turns, %d shards\n", b.rounds, b.shards)
-	fmt.Fprintln(w, "job\tstate\there\tFlink\tratio\tgoal\tfaster\tpeak MB here\tFlink\tplain loop")
+	fmt.Fprintf(w, "job\tstate\there\tFlink\tratio\tgoal\tfaster\tpeak MB here\tFlink\tplain loop\n")
 	for _, job := range jobs {
 		for kind, state := range []string{"memory", "pebble"} {
 			if err := b.compare(w, job, kind, state); err != nil {

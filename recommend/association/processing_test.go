@@ -19,7 +19,7 @@ func TestProcessingTime(t *testing.T) {
 	o := association.Defaults()
 	o.ProcessingTime = true
 	run := func(shards int) []string {
-		var got [][]string = make([][]string, shards)
+		got := make([][]string, shards)
 		topology := build(o)
 		p, err := pipeline.New(topology, pipeline.Options{Shards: shards, Taps: []pipeline.Tap{{
 			Stage: association.StageAssociation, Port: association.PortAssociations,
