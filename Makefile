@@ -38,7 +38,7 @@ bench-flink: ## run the reference jobs here and on Apache Flink in turns (needs 
 	./scripts/bench-flink.sh $(BENCHFLINK)
 
 soak: ## thousands of simulated crashes, 300 real kills, all of MovieLens without blocks
-	MILLRACE_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'Simulation|Kill|MovieLens' ./engine/... ./cmd/...
+	MILLRACE_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'Simulation|SurviveCrashes|Kill|MovieLens' ./engine/... ./cmd/...
 
 demo: ## server, generated shop traffic and dashboard
 	$(GO) run ./cmd/millrace demo
