@@ -29,9 +29,9 @@ type Engine[T any] struct {
 	random   *rand.Rand // nil: first queue first
 	source   watermark.Strategy
 	strategy func() watermark.Strategy
-	tasks    [][]*task // by node, by shard
-	queues   []*queue  // all of them, in a fixed order
-	entry    []*queue  // those that leave the source
+	tasks    [][]*task        // by node, by shard
+	queues   []*queue         // all of them, in a fixed order
+	entry    map[int][]*queue // those that leave the source, by stage, by shard
 	enter    []func(operator.Meta, *T)
 	views    map[string]map[string]operator.Value
 }
@@ -43,7 +43,7 @@ type task struct {
 	keys    map[string]*keyed
 	inputs  []*queue
 	chained []*task
-	down    [][]*queue // by downstream stage, by shard
+	down    map[int][]*queue // by downstream stage, by shard
 	mark    event.Time
 	due     timers
 	touched map[string]bool
@@ -80,7 +80,10 @@ func New[T any](t *operator.Topology, shards int, bound event.Duration, seed uin
 
 // NewWith is New for a source with another strategy for its watermark.
 func NewWith[T any](t *operator.Topology, shards int, strategy func() watermark.Strategy, seed uint64) *Engine[T] {
-	e := &Engine[T]{source: strategy(), strategy: strategy, topology: t, shards: shards, views: map[string]map[string]operator.Value{}}
+	e := &Engine[T]{
+		source: strategy(), strategy: strategy, topology: t, shards: shards,
+		entry: map[int][]*queue{}, views: map[string]map[string]operator.Value{},
+	}
 	if seed != 0 {
 		e.random = rand.New(rand.NewPCG(seed, 0))
 	}
@@ -101,20 +104,26 @@ func NewWith[T any](t *operator.Topology, shards int, strategy func() watermark.
 	return e
 }
 
-// connect makes the queues of one sender to all shards of a stage.
-func (e *Engine[T]) connect(node int) []*queue {
-	var list []*queue
+// connect makes the queues of one sender to all shards of a stage, unless the
+// sender has them for another input of the stage: what one sends to another
+// stays in order.
+func (e *Engine[T]) connect(sender map[int][]*queue, node int) []*queue {
+	list := sender[node]
+	if list != nil {
+		return list
+	}
 	for _, to := range e.tasks[node] {
 		q := &queue{to: to, mark: event.MinTime}
 		to.inputs = append(to.inputs, q)
 		list = append(list, q)
 		e.queues = append(e.queues, q)
 	}
+	sender[node] = list
 	return list
 }
 
 func (e *Engine[T]) newTask(index int, n *operator.Node, shard int) *task {
-	k := &task{node: n, keys: map[string]*keyed{}, mark: event.MinTime, touched: map[string]bool{}}
+	k := &task{node: n, keys: map[string]*keyed{}, down: map[int][]*queue{}, mark: event.MinTime, touched: map[string]bool{}}
 	sinks := map[string][]any{}
 	for _, port := range n.Outputs {
 		sinks[port] = append(sinks[port], operator.RawSink(func(m operator.Meta, record any) {
@@ -136,8 +145,7 @@ func (e *Engine[T]) newTask(index int, n *operator.Node, shard int) *task {
 
 // connectSource connects one input of a stage to the source.
 func (e *Engine[T]) connectSource(node, input int) {
-	queues := e.connect(node)
-	e.entry = append(e.entry, queues...)
+	queues := e.connect(e.entry, node)
 	sink := e.topology.Nodes()[node].Bind(input, operator.RawSink(func(m operator.Meta, record any) {
 		e.route(queues, m, record)
 	}))
@@ -151,8 +159,7 @@ func (e *Engine[T]) downstream(k *task, node int, chained bool, shard int) opera
 		k.chained = append(k.chained, next)
 		return func(m operator.Meta, record any) { e.fold(next, m, record) }
 	}
-	queues := e.connect(node)
-	k.down = append(k.down, queues)
+	queues := e.connect(k.down, node)
 	return func(m operator.Meta, record any) { e.route(queues, m, record) }
 }
 
@@ -188,8 +195,10 @@ func (e *Engine[T]) Send(t event.Time, record *T) {
 
 // Watermark sends a watermark from the source; it never goes back.
 func (e *Engine[T]) Watermark(w event.Time) {
-	for _, q := range e.entry {
-		q.watermark(w)
+	for _, queues := range e.entry {
+		for _, q := range queues {
+			q.watermark(w)
+		}
 	}
 	if e.random == nil {
 		e.Drain()
