@@ -202,7 +202,7 @@ func (l *layout) tables(i int) {
 				}
 			}
 		}
-		l.Pipeline.tables[i] = append(l.Pipeline.tables[i], n.NewTable(operator.Shard{Sinks: sinks, Cold: l.options.Cold, Views: func(w operator.ViewWrite) {
+		l.Pipeline.tables[i] = append(l.Pipeline.tables[i], n.NewTable(operator.Shard{Index: shard, Sinks: sinks, Cold: l.options.Cold, Views: func(w operator.ViewWrite) {
 			l.writes[shard] = append(l.writes[shard], w)
 		}}))
 	}

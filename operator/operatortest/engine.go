@@ -47,6 +47,8 @@ type task struct {
 	mark    event.Time
 	due     timers
 	touched map[string]bool
+	// broadcast says that the instance has had a record that every instance gets.
+	broadcast bool
 }
 
 type keyed struct {
@@ -179,6 +181,10 @@ func (e *Engine[T]) put(w operator.ViewWrite) {
 // route puts a record into the queue of the shard that owns its key.
 func (e *Engine[T]) route(queues []*queue, m operator.Meta, record any) {
 	raw := queues[0].to.raw
+	if raw.IsBroadcast(record) {
+		routeBroadcast(queues, m, record)
+		return
+	}
 	_, group := raw.Key(record)
 	q := queues[operator.ShardOf(group, e.shards)]
 	q.messages = append(q.messages, message{m, raw.Copy(record)})
@@ -308,39 +314,12 @@ func (k *task) earliest() (key string, at event.Time, ok bool) {
 	return "", 0, false
 }
 
-// timer is an entry of a task's timer queue.
-type timer struct {
-	at  event.Time
-	key string
-}
-
-type timers []timer
-
-// The methods of heap.Interface.
-
-// Len is how many entries there are, those of deleted timers included.
-func (q timers) Len() int { return len(q) }
-
-// Less orders by time, then by key, so that every run fires in one order.
-func (q timers) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].key < q[j].key
-}
-
-// Swap exchanges two entries.
-func (q timers) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-
-// Push appends an entry, for package heap.
-func (q *timers) Push(x any) { *q = append(*q, x.(timer)) }
-
-// Pop removes the last entry, for package heap.
-func (q *timers) Pop() any {
-	old := *q
-	last := old[len(old)-1]
-	*q = old[:len(old)-1]
-	return last
-}
-
 func (e *Engine[T]) fold(k *task, m operator.Meta, record any) {
+	if k.raw.IsBroadcast(record) {
+		k.raw.Broadcast(m, record)
+		k.broadcast = true
+		return
+	}
 	key, _ := k.raw.Key(record)
 	s, known := k.keys[key]
 	if !known {
@@ -437,6 +416,7 @@ func (e *Engine[T]) State() map[string]map[string][]byte {
 			for key, s := range k.keys {
 				all[n.Name][key] = k.raw.Append(s.header(n).AppendTo(nil), s.state)
 			}
+			k.appendBroadcast(all[n.Name])
 		}
 	}
 	return all
@@ -476,6 +456,9 @@ func (e *Engine[T]) load(node int, key string, value []byte) error {
 	h, state, err := operator.SplitState(value)
 	if err != nil {
 		return fmt.Errorf("restore %s %q: %w", n.Name, key, err)
+	}
+	if key == operator.BroadcastKey {
+		return loadBroadcast(e.tasks[node], h.Version, state)
 	}
 	k := e.tasks[node][operator.ShardOf(n.Group(key), e.shards)]
 	s := &keyed{state: k.raw.NewState(), timers: h.Timers}
