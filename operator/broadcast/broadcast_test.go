@@ -119,11 +119,7 @@ func ExampleAdd() {
 
 // expected goes record by record, as the definition says.
 func expected(inputs []enginetest.Timed[input], bound event.Duration) []string {
-	type user struct {
-		bought
-		name string
-	}
-	users, discounts := map[string]*user{}, map[string]int64{}
+	users, discounts := map[string]*bought{}, map[string]int64{}
 	var all []string
 	fire := func(until event.Time) {
 		for name, u := range users {
@@ -143,7 +139,7 @@ func expected(inputs []enginetest.Timed[input], bound event.Duration) []string {
 			continue
 		}
 		if users[r.user] == nil {
-			users[r.user] = &user{}
+			users[r.user] = &bought{}
 		}
 		u := users[r.user]
 		u.n, u.last, u.due = u.n+1, r.item, max(u.due, m.Effective()+quiet)

@@ -107,7 +107,7 @@ func (s *ExpiringList[T, P]) Declare(d *Descriptor, name string, of codec.Codec[
 	add(d, name, s, empty, codec.Codec[ExpiringList[T, P]]{
 		Append: func(dst []byte, s *ExpiringList[T, P]) []byte {
 			l := s.ttl()
-			dst = wire.AppendUvarint(s.clock.append(dst), uint64(s.held()))
+			dst = wire.AppendUvarint(s.appendClock(dst), uint64(s.held()))
 			for i := range s.all {
 				if e := &s.all[i]; e.stamp+l.After > s.now {
 					dst = of.Append(wire.AppendVarint(dst, int64(e.stamp-s.now)), &e.v)
@@ -116,7 +116,7 @@ func (s *ExpiringList[T, P]) Declare(d *Descriptor, name string, of codec.Codec[
 			return dst
 		},
 		Load: func(r *wire.Reader, s *ExpiringList[T, P]) {
-			s.clock.load(r)
+			s.loadClock(r)
 			for range r.Count() {
 				e := stamped[T]{stamp: s.now + event.Time(r.Varint())}
 				of.Load(r, &e.v)
@@ -284,7 +284,7 @@ func (s *ExpiringMap[K, V, P]) Declare(d *Descriptor, name string, key codec.Cod
 	add(d, name, s, empty, codec.Codec[ExpiringMap[K, V, P]]{
 		Append: func(dst []byte, s *ExpiringMap[K, V, P]) []byte {
 			keys := s.keys(s.now)
-			dst = wire.AppendUvarint(s.clock.append(dst), uint64(len(keys)))
+			dst = wire.AppendUvarint(s.appendClock(dst), uint64(len(keys)))
 			for _, k := range keys {
 				e := s.all[k]
 				dst = wire.AppendVarint(key.Append(dst, &k), int64(e.stamp-s.now))
@@ -293,7 +293,7 @@ func (s *ExpiringMap[K, V, P]) Declare(d *Descriptor, name string, key codec.Cod
 			return dst
 		},
 		Load: func(r *wire.Reader, s *ExpiringMap[K, V, P]) {
-			s.clock.load(r)
+			s.loadClock(r)
 			for range r.Count() {
 				var k K
 				key.Load(r, &k)

@@ -109,7 +109,7 @@ func (k *clock) reach(l TTL, m moment) bool {
 }
 
 // The stored form of a clock: whether there is a timer, the times.
-func (k *clock) append(dst []byte) []byte {
+func (k *clock) appendClock(dst []byte) []byte {
 	dst = wire.AppendBool(dst, k.armed != 0)
 	dst = wire.AppendVarint(dst, int64(k.now))
 	if k.armed != 0 {
@@ -118,7 +118,7 @@ func (k *clock) append(dst []byte) []byte {
 	return dst
 }
 
-func (k *clock) load(r *wire.Reader) {
+func (k *clock) loadClock(r *wire.Reader) {
 	armed := r.Bool()
 	k.now = event.Time(r.Varint())
 	if armed {
@@ -194,7 +194,7 @@ func (s *Expiring[T, P]) expire(c *operator.Context, m moment) {
 func (s *Expiring[T, P]) empty() bool { return s.armed == 0 && !s.live(s.ttl(), s.now) }
 
 func (s *Expiring[T, P]) append(dst []byte, of *codec.Codec[T]) []byte {
-	dst = s.clock.append(dst)
+	dst = s.appendClock(dst)
 	live := s.live(s.ttl(), s.now)
 	if dst = wire.AppendBool(dst, live); live {
 		dst = of.Append(wire.AppendVarint(dst, int64(s.stamp-s.now)), &s.v)
@@ -203,7 +203,7 @@ func (s *Expiring[T, P]) append(dst []byte, of *codec.Codec[T]) []byte {
 }
 
 func (s *Expiring[T, P]) load(r *wire.Reader, of *codec.Codec[T]) {
-	s.clock.load(r)
+	s.loadClock(r)
 	if s.set = r.Bool(); s.set {
 		s.stamp = s.now + event.Time(r.Varint())
 		of.Load(r, &s.v)
