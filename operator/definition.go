@@ -28,6 +28,8 @@ func (n *Node) TTL() *TTL { return n.def.ttl() }
 
 // Shard is what one shard's copy of a stage is connected to.
 type Shard struct {
+	// Index is which one it is. The first one stores what is stored once.
+	Index int
 	// Sinks are, for each output port, where its records go: what Table.Sink
 	// of a chained stage or Exchange.Sender returned, or a RawSink.
 	Sinks map[string][]any
@@ -71,6 +73,12 @@ type Raw interface {
 	Load(version uint8, src []byte, state any) error
 	// Answer writes the key's views; a nil state means that it is gone.
 	Answer(key string, state any)
+	// IsBroadcast reports whether an input goes to every instance, by
+	// Broadcast; the others are those of operator.Broadcaster.
+	IsBroadcast(in any) bool
+	Broadcast(m Meta, in any)
+	AppendBroadcast(dst []byte) []byte
+	LoadBroadcast(version uint8, src []byte) error
 	// Copy makes a copy of an input, for engines that queue records.
 	Copy(in any) any
 }
@@ -132,6 +140,24 @@ func (r *raw[K, S, I]) Answer(key string, state any) {
 		return
 	}
 	a.Answer(r.typedKey(key), state.(*S))
+}
+
+// IsBroadcast asks the stage.
+func (r *raw[K, S, I]) IsBroadcast(in any) bool {
+	return r.stage.Broadcast != nil && r.stage.Broadcast(in.(*I))
+}
+
+// Broadcast calls the operator, which must be a Broadcaster.
+func (r *raw[K, S, I]) Broadcast(m Meta, in any) { r.op.(Broadcaster[I]).Broadcast(m, in.(*I)) }
+
+// AppendBroadcast writes the operator's part of what is stored.
+func (r *raw[K, S, I]) AppendBroadcast(dst []byte) []byte {
+	return r.op.(Broadcaster[I]).AppendBroadcast(dst)
+}
+
+// LoadBroadcast reads what AppendBroadcast wrote.
+func (r *raw[K, S, I]) LoadBroadcast(version uint8, src []byte) error {
+	return r.op.(Broadcaster[I]).LoadBroadcast(version, src)
 }
 
 // Copy is shallow, as an exchange copies.

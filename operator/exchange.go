@@ -1,8 +1,10 @@
 package operator
 
 import (
+	"fmt"
 	"reflect"
 
+	"millrace/event"
 	"millrace/internal/hashindex"
 )
 
@@ -32,11 +34,12 @@ type row[I any] struct {
 const keptRows = 1 << 17
 
 type exchange[K Key, I any] struct {
-	key     func(*I) K
-	hash    func(K) uint64
-	combine *Combiner[I]
-	to      int
-	lanes   [][]lane[I] // by sender, by receiver
+	key       func(*I) K
+	hash      func(K) uint64
+	combine   *Combiner[I]
+	broadcast func(*I) bool // nil if no record goes to every shard
+	to        int
+	lanes     [][]lane[I] // by sender, by receiver
 }
 
 // lane is what one sender has for one receiver. Lanes of two senders are not
@@ -53,7 +56,10 @@ type lane[I any] struct {
 }
 
 func (d typed[K, S, I]) newExchange(from, to int) Exchange {
-	x := &exchange[K, I]{key: d.stage.Key, hash: hasher[K](), combine: d.stage.Combine, to: to, lanes: make([][]lane[I], from)}
+	x := &exchange[K, I]{
+		key: d.stage.Key, hash: hasher[K](), combine: d.stage.Combine, broadcast: d.stage.Broadcast,
+		to: to, lanes: make([][]lane[I], from),
+	}
 	pointers := holdsPointers(reflect.TypeFor[I]())
 	for i := range x.lanes {
 		x.lanes[i] = make([]lane[I], to)
@@ -81,7 +87,8 @@ func holdsPointers(t reflect.Type) bool {
 }
 
 // Sender is the function that fits the stage: one that combines records, one
-// for a single shard, or one that picks the lane by key.
+// for a single shard, or one that picks the lane by key, or all lanes for what
+// is broadcast.
 func (x *exchange[K, I]) Sender(from int) any {
 	lanes := x.lanes[from]
 	if x.combine != nil {
@@ -91,10 +98,22 @@ func (x *exchange[K, I]) Sender(from int) any {
 		only := &lanes[0]
 		return func(m Meta, v *I) { only.rows = append(only.rows, row[I]{m, *v}) }
 	}
-	return func(m Meta, v *I) {
+	byKey := func(m Meta, v *I) {
 		group := int(x.hash(x.key(v)) % KeyGroups)
 		l := &lanes[ShardOf(group, x.to)]
 		l.rows = append(l.rows, row[I]{m, *v})
+	}
+	if x.broadcast == nil {
+		return byKey
+	}
+	return func(m Meta, v *I) {
+		if !x.broadcast(v) {
+			byKey(m, v)
+			return
+		}
+		for i := range lanes {
+			lanes[i].rows = append(lanes[i].rows, row[I]{m, *v})
+		}
 	}
 }
 
@@ -169,4 +188,133 @@ func (x *exchange[K, I]) Pending(to int) int {
 		n += len(l.rows) - l.delivered
 	}
 	return n
+}
+
+// broadcastTable is a table of a stage with Stage.Broadcast, with the state
+// that its operator has of all keys.
+type broadcastTable[K Key, S, I any] struct {
+	*table[K, S, I]
+	is func(*I) bool
+	on Broadcaster[I]
+	// first says that it is this shard that stores the state.
+	first bool
+	// any, dirty and pending say whether there is any, whether it changed
+	// since the last checkpoint began, and whether that one has it to encode.
+	any, dirty, pending bool
+	running             bool // in a call of Broadcast
+}
+
+func newBroadcastTable[K Key, S, I any](t *table[K, S, I], is func(*I) bool, first bool) *broadcastTable[K, S, I] {
+	return &broadcastTable[K, S, I]{table: t, is: is, on: t.op.(Broadcaster[I]), first: first}
+}
+
+// foldRows folds the records between two that are broadcast at a time.
+func (t *broadcastTable[K, S, I]) foldRows(rows []row[I]) {
+	from := 0
+	for i := range rows {
+		if t.is(&rows[i].record) {
+			t.table.foldRows(rows[from:i])
+			t.apply(&rows[i])
+			from = i + 1
+		}
+	}
+	t.table.foldRows(rows[from:])
+}
+
+// apply changes the state of all keys. Timers that the record's own watermark
+// has passed fire before, as they do for a record with a key: they see the
+// state that they would have seen if watermarks advanced record by record.
+func (t *broadcastTable[K, S, I]) apply(r *row[I]) {
+	if t.node.Ordered {
+		for t.Advance(r.Watermark, prefetchSlots) {
+			continue
+		}
+	}
+	t.save()
+	t.any, t.dirty, t.running = true, true, true
+	t.on.Broadcast(r.Meta, &r.record)
+	t.running = false
+}
+
+// Current is BroadcastKey while a broadcast record is applied.
+func (t *broadcastTable[K, S, I]) Current() (key string, timer bool) {
+	if t.running {
+		return BroadcastKey, false
+	}
+	return t.table.Current()
+}
+
+func (t *broadcastTable[K, S, I]) encoded() []byte {
+	h := Header{Version: t.node.Version, Stamp: event.MinTime}
+	return t.on.AppendBroadcast(h.AppendTo(nil))
+}
+
+// save encodes the state if the checkpoint under way does not have it yet.
+func (t *broadcastTable[K, S, I]) save() {
+	if t.pending {
+		t.pending = false
+		t.writes = append(t.writes, StateWrite{Key: []byte(BroadcastKey), Value: t.encoded()})
+	}
+}
+
+// BeginCheckpoint also fixes the state of all keys.
+func (t *broadcastTable[K, S, I]) BeginCheckpoint() {
+	t.table.BeginCheckpoint()
+	t.pending, t.dirty = t.dirty && t.first, false
+}
+
+// Encode also encodes the state of all keys.
+func (t *broadcastTable[K, S, I]) Encode(most int) int {
+	t.save()
+	return t.table.Encode(most)
+}
+
+// Load reads the state of all keys too.
+func (t *broadcastTable[K, S, I]) Load(key, value []byte) error {
+	if string(key) != BroadcastKey {
+		return t.table.Load(key, value)
+	}
+	h, state, err := SplitState(value)
+	if err == nil {
+		err = t.on.LoadBroadcast(h.Version, state)
+	}
+	if err != nil {
+		return fmt.Errorf("stage %s: load broadcast state: %w", t.node.Name, err)
+	}
+	t.any = true
+	return nil
+}
+
+// LoadCold reads the state of all keys into memory all the same.
+func (t *broadcastTable[K, S, I]) LoadCold(key, value []byte) error {
+	if string(key) == BroadcastKey {
+		return t.Load(key, value)
+	}
+	return t.table.LoadCold(key, value)
+}
+
+// Each has the state of all keys last.
+func (t *broadcastTable[K, S, I]) Each(fn func(key string, value []byte) error) error {
+	return t.andBroadcast(t.table.Each(fn), fn)
+}
+
+// HandOver likewise.
+func (t *broadcastTable[K, S, I]) HandOver(fn func(key string, value []byte) error) error {
+	return t.andBroadcast(t.table.HandOver(fn), fn)
+}
+
+func (t *broadcastTable[K, S, I]) andBroadcast(err error, fn func(key string, value []byte) error) error {
+	if err == nil && t.first && t.any {
+		err = fn(BroadcastKey, t.encoded())
+	}
+	return err
+}
+
+// TakeOver takes the state of all keys too.
+func (t *broadcastTable[K, S, I]) TakeOver(key, value []byte) error {
+	if string(key) != BroadcastKey {
+		return t.table.TakeOver(key, value)
+	}
+	t.dirty = true
+	return t.Load(key, value)
 }

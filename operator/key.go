@@ -70,6 +70,11 @@ func KeyFrom[K Key](b []byte) (K, bool) {
 	return k, false
 }
 
+// BroadcastKey is the key under which the broadcast state of a stage is
+// stored, once for all shards. It is neither UTF-8, as strings from outside
+// are, nor of the length of a number.
+const BroadcastKey = "\xff\xffbroadcast"
+
 // Header is what a key's stored bytes begin with, before what the operator
 // writes. Every engine stores keys in this form, so that each can read what
 // another has stored.

@@ -73,6 +73,18 @@ type ProcessingTimer[K Key, S any] interface {
 	ProcessingTimer(c *Context, key K, s *S, at event.Time)
 }
 
+// Broadcaster is the Operator of a stage with Stage.Broadcast: it has a state
+// of all keys, the same in every instance, that Fold and timers may read and
+// that only broadcast records change.
+type Broadcaster[I any] interface {
+	// Broadcast applies a record that every instance gets. It emits nothing:
+	// that would be once a shard.
+	Broadcast(m Meta, in *I)
+	// AppendBroadcast and LoadBroadcast are the Append and Load of this state.
+	AppendBroadcast(dst []byte) []byte
+	LoadBroadcast(version uint8, src []byte) error
+}
+
 // Meta is what travels with every record besides its content.
 type Meta struct {
 	// Time is the record's event time.

@@ -94,6 +94,9 @@ func (d typed[K, S, I]) newTable(n *Node, s Shard) Table {
 	t.warmer, _ = t.op.(Warmer[S])
 	t.clocked, _ = t.op.(ProcessingTimer[K, S])
 	t.leases.ttl = d.stage.TTL
+	if d.stage.Broadcast != nil {
+		return newBroadcastTable(t, d.stage.Broadcast, s.Index == 0)
+	}
 	return t
 }
 

@@ -35,6 +35,11 @@ type Stage[K Key, S, I any] struct {
 	// Combine, if set, merges records for one key before they cross the
 	// exchange, so that a hot key costs one record a shard and block.
 	Combine *Combiner[I]
+	// Broadcast, if set, says which inputs every shard gets, instead of the one
+	// that owns their key; they have none. The operator is a Broadcaster. What
+	// a shard is sent from one place it gets in order, so that if the stage
+	// reads the source, a broadcast record counts for exactly those after it.
+	Broadcast func(in *I) bool
 	// TTL, if set, bounds how long a key is kept that is not used.
 	TTL *TTL
 	// Parallelism is over how many shards the stage is spread; 0 leaves it to
@@ -70,6 +75,9 @@ type Node struct {
 	Level int
 	// Ordered says that the records of a key arrive in the order of the source.
 	Ordered bool
+	// Broadcast says that the stage has inputs that every shard gets, and a
+	// state that is stored under BroadcastKey.
+	Broadcast bool
 	// Parallelism is over how many shards the stage is to be spread, 0 if that
 	// is left to the engine.
 	Parallelism int
@@ -153,7 +161,8 @@ func add[K Key, S, I any](in Stream[I], stage Stage[K, S, I], chained bool) Hand
 	t := in.t
 	n := &Node{
 		Name: stage.Name, Subject: stage.Subject, Version: stage.Version, Parallelism: stage.Parallelism,
-		def: typed[K, S, I]{stage, in.edges},
+		Broadcast: stage.Broadcast != nil,
+		def:       typed[K, S, I]{stage, in.edges},
 	}
 	for _, e := range in.edges {
 		n.Inputs = append(n.Inputs, Edge{From: e.from, Port: e.port, Chained: chained})
@@ -172,6 +181,9 @@ func add[K Key, S, I any](in Stream[I], stage Stage[K, S, I], chained bool) Hand
 	}
 	if _, ok := op.(Answerer[K, S]); !ok && len(n.Views) > 0 {
 		t.fail("stage %q declares views but has no Answer", stage.Name)
+	}
+	if _, ok := op.(Broadcaster[I]); ok != n.Broadcast || n.Broadcast && (chained || stage.Combine != nil) {
+		t.fail("stage %q: only a stage with Broadcast has a Broadcaster; it is not chained, and combines nothing", stage.Name)
 	}
 	for _, v := range n.Views {
 		if slices.Contains(t.Views(), v) {

@@ -58,7 +58,7 @@ type Pipeline struct {
 	shards    int
 	tables    [][]operator.Table  // by node, by shard
 	exchanges []operator.Exchange // by node; nil if chained
-	senders   [][]int             // by node, by input: its first sender
+	senders   []map[int]int       // by node, by where records come from: its first sender
 	levels    [][]int             // node indexes by level, in the order of the flow
 	writes    [][]operator.ViewWrite
 	running   []int // by shard: the node that is being run, for reports
@@ -101,7 +101,7 @@ func New(t *operator.Topology, o Options) (*Pipeline, error) {
 		topology: t, shards: o.Shards,
 		tables:    make([][]operator.Table, len(nodes)),
 		exchanges: make([]operator.Exchange, len(nodes)),
-		senders:   make([][]int, len(nodes)),
+		senders:   make([]map[int]int, len(nodes)),
 	}
 	l := layout{p, o, max(1, o.Partitions)}
 	if err := l.check(); err != nil {
@@ -166,16 +166,21 @@ func (l *layout) parallelism(node int) int {
 	return l.options.Shards
 }
 
-// exchange makes the exchange in front of a stage.
+// exchange makes the exchange in front of a stage. Inputs that come from one
+// place share its senders, so that their records stay in the order in which
+// they were sent.
 func (l *layout) exchange(i int) {
 	n := l.topology.Nodes()[i]
 	from := 0
+	l.senders[i] = map[int]int{}
 	for _, in := range n.Inputs {
 		if in.Chained {
 			return
 		}
-		l.senders[i] = append(l.senders[i], from)
-		from += l.parallelism(in.From)
+		if _, ok := l.senders[i][in.From]; !ok {
+			l.senders[i][in.From] = from
+			from += l.parallelism(in.From)
+		}
 	}
 	l.exchanges[i] = n.NewExchange(from, l.parallelism(i))
 }
@@ -197,7 +202,7 @@ func (l *layout) tables(i int) {
 				}
 			}
 		}
-		l.Pipeline.tables[i] = append(l.Pipeline.tables[i], n.NewTable(operator.Shard{Sinks: sinks, Cold: l.options.Cold, Views: func(w operator.ViewWrite) {
+		l.Pipeline.tables[i] = append(l.Pipeline.tables[i], n.NewTable(operator.Shard{Index: shard, Sinks: sinks, Cold: l.options.Cold, Views: func(w operator.ViewWrite) {
 			l.writes[shard] = append(l.writes[shard], w)
 		}}))
 	}
@@ -209,7 +214,7 @@ func (p *Pipeline) sink(node, input, sender int) any {
 	if n.Inputs[input].Chained {
 		return n.Bind(input, p.tables[node][sender].Sink())
 	}
-	return n.Bind(input, p.exchanges[node].Sender(p.senders[node][input]+sender))
+	return n.Bind(input, p.exchanges[node].Sender(p.senders[node][n.Inputs[input].From]+sender))
 }
 
 // Entry is the function through which records of type T of one partition of

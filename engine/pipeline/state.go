@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"fmt"
 	"slices"
 
 	"millrace/operator"
@@ -23,6 +24,23 @@ func (p *Pipeline) Forget(subject operator.Subject, key string) {
 func (p *Pipeline) owner(node int, key string) operator.Table {
 	tables := p.tables[node]
 	return tables[operator.ShardOf(p.topology.Nodes()[node].Group(key), len(tables))]
+}
+
+// load gives a stored key of a stage to the table that owns it, or to all
+// tables if it is broadcast state.
+func (p *Pipeline) load(node int, key, value []byte, into func(t operator.Table, key, value []byte) error) error {
+	if string(key) != operator.BroadcastKey {
+		return into(p.owner(node, string(key)), key, value)
+	}
+	if n := p.topology.Nodes()[node]; !n.Broadcast {
+		return fmt.Errorf("%w: stage %s has no broadcast input: its broadcast state would be lost", operator.ErrTopology, n.Name)
+	}
+	for _, t := range p.tables[node] {
+		if err := into(t, key, value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Bytes is about how many bytes of memory the state takes, and Dirty how many
@@ -59,7 +77,7 @@ func (p *Pipeline) Evict(bytes int64) {
 func (p *Pipeline) LoadCold(stage string, key, value []byte) error {
 	for i, n := range p.topology.Nodes() {
 		if n.Name == stage {
-			return p.owner(i, string(key)).LoadCold(key, value)
+			return p.load(i, key, value, operator.Table.LoadCold)
 		}
 	}
 	return nil
@@ -70,7 +88,7 @@ func (p *Pipeline) LoadCold(stage string, key, value []byte) error {
 func (p *Pipeline) Load(stage string, key, value []byte) error {
 	for i, n := range p.topology.Nodes() {
 		if n.Name == stage {
-			return p.owner(i, string(key)).Load(key, value)
+			return p.load(i, key, value, operator.Table.Load)
 		}
 	}
 	return nil
@@ -101,7 +119,7 @@ func (p *Pipeline) TakeOver(old *Pipeline) ([]state.Table, error) {
 					orphan.Writes = append(orphan.Writes, operator.StateWrite{Key: []byte(key)})
 					return nil
 				}
-				return p.owner(at, key).TakeOver([]byte(key), value)
+				return p.load(at, []byte(key), value, operator.Table.TakeOver)
 			})
 			if err != nil {
 				return nil, err

@@ -29,9 +29,9 @@ type Engine[T any] struct {
 	random   *rand.Rand // nil: first queue first
 	source   watermark.Strategy
 	strategy func() watermark.Strategy
-	tasks    [][]*task // by node, by shard
-	queues   []*queue  // all of them, in a fixed order
-	entry    []*queue  // those that leave the source
+	tasks    [][]*task        // by node, by shard
+	queues   []*queue         // all of them, in a fixed order
+	entry    map[int][]*queue // those that leave the source, by stage, by shard
 	enter    []func(operator.Meta, *T)
 	views    map[string]map[string]operator.Value
 }
@@ -43,10 +43,12 @@ type task struct {
 	keys    map[string]*keyed
 	inputs  []*queue
 	chained []*task
-	down    [][]*queue // by downstream stage, by shard
+	down    map[int][]*queue // by downstream stage, by shard
 	mark    event.Time
 	due     timers
 	touched map[string]bool
+	// broadcast says that the instance has had a record that every instance gets.
+	broadcast bool
 }
 
 type keyed struct {
@@ -80,7 +82,10 @@ func New[T any](t *operator.Topology, shards int, bound event.Duration, seed uin
 
 // NewWith is New for a source with another strategy for its watermark.
 func NewWith[T any](t *operator.Topology, shards int, strategy func() watermark.Strategy, seed uint64) *Engine[T] {
-	e := &Engine[T]{source: strategy(), strategy: strategy, topology: t, shards: shards, views: map[string]map[string]operator.Value{}}
+	e := &Engine[T]{
+		source: strategy(), strategy: strategy, topology: t, shards: shards,
+		entry: map[int][]*queue{}, views: map[string]map[string]operator.Value{},
+	}
 	if seed != 0 {
 		e.random = rand.New(rand.NewPCG(seed, 0))
 	}
@@ -101,20 +106,26 @@ func NewWith[T any](t *operator.Topology, shards int, strategy func() watermark.
 	return e
 }
 
-// connect makes the queues of one sender to all shards of a stage.
-func (e *Engine[T]) connect(node int) []*queue {
-	var list []*queue
+// connect makes the queues of one sender to all shards of a stage, unless the
+// sender has them for another input of the stage: what one sends to another
+// stays in order.
+func (e *Engine[T]) connect(sender map[int][]*queue, node int) []*queue {
+	list := sender[node]
+	if list != nil {
+		return list
+	}
 	for _, to := range e.tasks[node] {
 		q := &queue{to: to, mark: event.MinTime}
 		to.inputs = append(to.inputs, q)
 		list = append(list, q)
 		e.queues = append(e.queues, q)
 	}
+	sender[node] = list
 	return list
 }
 
 func (e *Engine[T]) newTask(index int, n *operator.Node, shard int) *task {
-	k := &task{node: n, keys: map[string]*keyed{}, mark: event.MinTime, touched: map[string]bool{}}
+	k := &task{node: n, keys: map[string]*keyed{}, down: map[int][]*queue{}, mark: event.MinTime, touched: map[string]bool{}}
 	sinks := map[string][]any{}
 	for _, port := range n.Outputs {
 		sinks[port] = append(sinks[port], operator.RawSink(func(m operator.Meta, record any) {
@@ -136,8 +147,7 @@ func (e *Engine[T]) newTask(index int, n *operator.Node, shard int) *task {
 
 // connectSource connects one input of a stage to the source.
 func (e *Engine[T]) connectSource(node, input int) {
-	queues := e.connect(node)
-	e.entry = append(e.entry, queues...)
+	queues := e.connect(e.entry, node)
 	sink := e.topology.Nodes()[node].Bind(input, operator.RawSink(func(m operator.Meta, record any) {
 		e.route(queues, m, record)
 	}))
@@ -151,8 +161,7 @@ func (e *Engine[T]) downstream(k *task, node int, chained bool, shard int) opera
 		k.chained = append(k.chained, next)
 		return func(m operator.Meta, record any) { e.fold(next, m, record) }
 	}
-	queues := e.connect(node)
-	k.down = append(k.down, queues)
+	queues := e.connect(k.down, node)
 	return func(m operator.Meta, record any) { e.route(queues, m, record) }
 }
 
@@ -172,6 +181,10 @@ func (e *Engine[T]) put(w operator.ViewWrite) {
 // route puts a record into the queue of the shard that owns its key.
 func (e *Engine[T]) route(queues []*queue, m operator.Meta, record any) {
 	raw := queues[0].to.raw
+	if raw.IsBroadcast(record) {
+		routeBroadcast(queues, m, record)
+		return
+	}
 	_, group := raw.Key(record)
 	q := queues[operator.ShardOf(group, e.shards)]
 	q.messages = append(q.messages, message{m, raw.Copy(record)})
@@ -188,8 +201,10 @@ func (e *Engine[T]) Send(t event.Time, record *T) {
 
 // Watermark sends a watermark from the source; it never goes back.
 func (e *Engine[T]) Watermark(w event.Time) {
-	for _, q := range e.entry {
-		q.watermark(w)
+	for _, queues := range e.entry {
+		for _, q := range queues {
+			q.watermark(w)
+		}
 	}
 	if e.random == nil {
 		e.Drain()
@@ -299,39 +314,12 @@ func (k *task) earliest() (key string, at event.Time, ok bool) {
 	return "", 0, false
 }
 
-// timer is an entry of a task's timer queue.
-type timer struct {
-	at  event.Time
-	key string
-}
-
-type timers []timer
-
-// The methods of heap.Interface.
-
-// Len is how many entries there are, those of deleted timers included.
-func (q timers) Len() int { return len(q) }
-
-// Less orders by time, then by key, so that every run fires in one order.
-func (q timers) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].key < q[j].key
-}
-
-// Swap exchanges two entries.
-func (q timers) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-
-// Push appends an entry, for package heap.
-func (q *timers) Push(x any) { *q = append(*q, x.(timer)) }
-
-// Pop removes the last entry, for package heap.
-func (q *timers) Pop() any {
-	old := *q
-	last := old[len(old)-1]
-	*q = old[:len(old)-1]
-	return last
-}
-
 func (e *Engine[T]) fold(k *task, m operator.Meta, record any) {
+	if k.raw.IsBroadcast(record) {
+		k.raw.Broadcast(m, record)
+		k.broadcast = true
+		return
+	}
 	key, _ := k.raw.Key(record)
 	s, known := k.keys[key]
 	if !known {
@@ -428,6 +416,7 @@ func (e *Engine[T]) State() map[string]map[string][]byte {
 			for key, s := range k.keys {
 				all[n.Name][key] = k.raw.Append(s.header(n).AppendTo(nil), s.state)
 			}
+			k.appendBroadcast(all[n.Name])
 		}
 	}
 	return all
@@ -467,6 +456,9 @@ func (e *Engine[T]) load(node int, key string, value []byte) error {
 	h, state, err := operator.SplitState(value)
 	if err != nil {
 		return fmt.Errorf("restore %s %q: %w", n.Name, key, err)
+	}
+	if key == operator.BroadcastKey {
+		return loadBroadcast(e.tasks[node], h.Version, state)
 	}
 	k := e.tasks[node][operator.ShardOf(n.Group(key), e.shards)]
 	s := &keyed{state: k.raw.NewState(), timers: h.Timers}

@@ -64,6 +64,10 @@ func (a Assigner) positive(least event.Duration) Assigner {
 	return a
 }
 
+// Ends reports whether windows end at a moment of time, rather than by a count
+// or never.
+func (a Assigner) Ends() bool { return a.kind == tumbling || a.kind == sliding || a.kind == session }
+
 // merges reports whether accumulators have to be merged.
 func (a Assigner) merges() bool {
 	return a.kind == sliding || a.kind == session || a.kind == count && a.step != a.n
