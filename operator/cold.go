@@ -90,8 +90,8 @@ func (t *table[K, S, I]) Evict(bytes int64) {
 }
 
 func (t *table[K, S, I]) evict(i uint32, s *slot[K, S]) {
-	if s.due != event.MaxTime {
-		t.cold.timers.Push(calendar.Entry{At: s.due, Whose: t.keepKey(s.key)})
+	if first := t.firstTimer(i, s); first != event.MaxTime {
+		t.cold.timers.Push(calendar.Entry{At: first, Whose: t.keepKey(s.key)})
 	}
 	if first := t.firstClock(i); first != event.MaxTime {
 		t.cold.clock.Push(calendar.Entry{At: first, Whose: t.keepKey(s.key)})
@@ -107,17 +107,24 @@ func (t *table[K, S, I]) evict(i uint32, s *slot[K, S]) {
 	t.cold.any = true
 }
 
-// firstClock is the first moment of processing time at which something happens
-// to a key: a timer, or the end of its time. A key without answers whose time
-// ends in the cold is not looked up for that: it is found to be over when it is
-// needed.
+// firstTimer is the first moment of event time at which something happens to a
+// key: a timer, or the end of its time. A key without answers whose time ends in
+// the cold is not looked up for that: it is found to be over when it is needed.
+func (t *table[K, S, I]) firstTimer(i uint32, s *slot[K, S]) event.Time {
+	if ttl := t.leases.ttl; ttl != nil && ttl.EventTime && t.answer != nil {
+		return min(s.due, t.leases.until(i))
+	}
+	return s.due
+}
+
+// firstClock is that of processing time.
 func (t *table[K, S, I]) firstClock(i uint32) event.Time {
 	first := event.MaxTime
 	if list := t.clock.of(i); len(list) > 0 {
 		first = list[0]
 	}
 	if ttl := t.leases.ttl; ttl != nil && !ttl.EventTime && t.answer != nil {
-		first = min(first, t.leases.stamp(i)+ttl.After)
+		first = min(first, t.leases.until(i))
 	}
 	return first
 }
@@ -166,17 +173,19 @@ func (t *table[K, S, I]) thaw(k K) (uint32, *slot[K, S]) {
 	return i, s
 }
 
-// over reports whether the time of a key that was read back ended in the cold.
+// over reports whether the time of a key that was read back ended in the cold,
+// before anything that is still to happen to it.
 func (t *table[K, S, I]) over(i uint32) bool {
 	ttl := t.leases.ttl
 	if ttl == nil {
 		return false
 	}
-	now := t.now
+	end := t.leases.until(i)
 	if ttl.EventTime {
-		now = t.watermark
+		return end <= t.watermark
 	}
-	return t.leases.stamp(i)+ttl.After <= now
+	list := t.clock.of(i)
+	return end <= t.now && (len(list) == 0 || list[0] > end)
 }
 
 // thawDue reads the keys back whose timers are due.

@@ -10,7 +10,12 @@ import (
 
 // TTL bounds how long a stage keeps a key that is not used: its state and
 // timers are dropped, and its answers deleted, as by Context.Forget. It is
-// exact: a key whose time is over is never seen again.
+// exact: a key whose time is over is never seen again. A timer of the moment
+// when it ends still fires, a later one does not.
+//
+// In event time it is exact for a stage that sees the records of a key in
+// order. Behind an exchange, a key lives on until the watermark there has
+// passed the end of its time, whatever the watermark of its records.
 type TTL struct {
 	// After is how long a key is kept.
 	After event.Duration
@@ -36,8 +41,8 @@ type leases struct {
 
 // use notes that a key was used. It reports whether that is a change.
 func (l *leases) use(i uint32, at, now event.Time, unchanged bool) bool {
-	if unchanged && !l.ttl.OnRead {
-		return false
+	if unchanged && (!l.ttl.OnRead || l.stamp(i) == event.MinTime) {
+		return false // a look at a key that is not there does not make it one
 	}
 	if !l.ttl.EventTime {
 		at = now
@@ -82,11 +87,16 @@ func (l *leases) end(i uint32) {
 
 // ended reports whether the key's time is over in event time.
 func (l *leases) ended(i uint32, watermark event.Time) bool {
-	if l.ttl == nil || !l.ttl.EventTime || int(i) >= len(l.of) {
-		return false
+	return l.ttl != nil && l.ttl.EventTime && l.until(i) <= watermark
+}
+
+// until is when the key's time is over; for one without an end, after MaxTime,
+// which is the watermark of a stream that has ended.
+func (l *leases) until(i uint32) event.Time {
+	if stamp := l.stamp(i); l.ttl != nil && stamp != event.MinTime {
+		return stamp + l.ttl.After
 	}
-	stamp := l.of[i].stamp
-	return stamp != event.MinTime && stamp+l.ttl.After <= watermark
+	return event.MaxTime + 1
 }
 
 // place is where a lease is, nil if there is none.
@@ -216,6 +226,10 @@ func (t *table[K, S, I]) AdvanceProcessing(now event.Time, most int) bool {
 			continue // it was deleted
 		}
 		s := t.slots.at(e.Whose)
+		if ttl := t.leases.ttl; ttl != nil && !ttl.EventTime && t.leases.until(e.Whose) < e.At {
+			t.expire(e.Whose, s)
+			continue
+		}
 		t.save(e.Whose, s)
 		t.current = s
 		t.context.Begin(Meta{Time: e.At, Watermark: t.watermark})

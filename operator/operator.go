@@ -137,6 +137,9 @@ func (c *Context) ProcessingTime() event.Time { return c.now }
 // SetProcessingTimer asks for a call of ProcessingTimer, which the operator
 // must have, once processing time has reached t, for the current key. Setting
 // the same time twice is one timer.
+//
+// t must be after ProcessingTime, and in a call of ProcessingTimer after the
+// time of that timer: when another one would fire depends on the engine.
 func (c *Context) SetProcessingTimer(t event.Time) {
 	c.clockSet, c.clocked = append(c.clockSet, t), true
 }

@@ -27,6 +27,9 @@ type Table interface {
 	// Due reports whether Advance or AdvanceProcessing would do anything but
 	// note the time.
 	Due(watermark, now event.Time) bool
+	// Resume notes how far time had come with the state that was loaded,
+	// without firing anything.
+	Resume(watermark event.Time)
 	// Changed is how many keys Answers will answer for.
 	Changed() int
 	// Answers lets the operator answer for each key that changed since the
@@ -255,9 +258,13 @@ func (t *table[K, S, I]) fold(m Meta, k K, hash uint64, in *I) {
 // may be nobody's afterwards.
 func (t *table[K, S, I]) fire(i uint32, s *slot[K, S], watermark event.Time) {
 	t.firing = true
-	for s.due <= watermark {
-		t.save(i, s)
+	for s.due <= watermark && s.due != event.MaxTime {
 		at := s.due
+		if t.leases.ended(i, at-1) {
+			t.expire(i, s)
+			break
+		}
+		t.save(i, s)
 		t.removeTimer(s, at)
 		t.current = s
 		t.context.Begin(Meta{Time: at, Watermark: at - 1})
@@ -401,8 +408,12 @@ func (t *table[K, S, I]) Advance(watermark event.Time, most int) bool {
 
 // Due looks at the first timers.
 func (t *table[K, S, I]) Due(watermark, now event.Time) bool {
-	return t.timers.Due(watermark) || t.cold.timers.Due(watermark) || t.cold.clock.Due(now) || t.clock.queue.Due(now) || t.leases.due(watermark, now)
+	return t.timers.Due(watermark) || t.cold.timers.Due(watermark) ||
+		t.cold.clock.Due(now) || t.clock.queue.Due(now) || t.leases.due(watermark, now)
 }
+
+// Resume is needed for calls that see the table's watermark.
+func (t *table[K, S, I]) Resume(watermark event.Time) { t.watermark = watermark }
 
 // Changed counts keys that were forgotten too.
 func (t *table[K, S, I]) Changed() int { return len(t.touched) }

@@ -210,6 +210,7 @@ func (c *core) load(backend state.Backend) error {
 		return err
 	}
 	c.index.Load(slices.Values(items), slices.Values(users))
+	c.pipeline.Resume(c.source.Watermark())
 	return nil
 }
 

@@ -221,6 +221,7 @@ func (c *core) configure(config []byte) error {
 		return fmt.Errorf("configure: take over the watermark: %w", err)
 	}
 	c.source = source
+	p.Resume(source.Watermark())
 	return nil
 }
 

@@ -94,5 +94,6 @@ func (j *Job[T]) restore(latest *state.Checkpoint) error {
 	if err := j.options.State.Load(j.load); err != nil {
 		return err
 	}
+	j.pipeline.Resume(j.watermarks.Watermark())
 	return j.publish()
 }

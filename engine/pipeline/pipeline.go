@@ -5,6 +5,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -44,11 +45,9 @@ const (
 	// are run one after the other on the calling goroutine: waking another one
 	// would take longer than the work.
 	inlineRecords = 128
-	// sliceRecords and sliceTimers are how many records a stage folds, and how
-	// many timers it fires, before what it has emitted moves on. They bound the
-	// records between two stages.
-	sliceRecords = 1 << 15
-	sliceTimers  = 1 << 13
+	// DefaultSliceRecords and DefaultSliceTimers are those of Options.
+	DefaultSliceRecords = 1 << 15
+	DefaultSliceTimers  = 1 << 13
 )
 
 // Pipeline is a topology laid out over shards. Its methods are called from one
@@ -64,6 +63,8 @@ type Pipeline struct {
 	running   []int // by shard: the node that is being run, for reports
 	errs      []error
 	more      []bool
+
+	sliceRecords, sliceTimers int
 }
 
 // Options are how a topology is laid out.
@@ -80,6 +81,10 @@ type Options struct {
 	Taps []Tap
 	// Cold is where keys are read back that were evicted; without it none is.
 	Cold operator.Cold
+	// SliceRecords and SliceTimers are how many records a stage folds, and how
+	// many timers it fires, before what it has emitted moves on: they bound the
+	// records between two stages. 0 means the defaults.
+	SliceRecords, SliceTimers int
 }
 
 // Tap receives what a port emits, on the goroutine of the shard.
@@ -102,6 +107,9 @@ func New(t *operator.Topology, o Options) (*Pipeline, error) {
 		tables:    make([][]operator.Table, len(nodes)),
 		exchanges: make([]operator.Exchange, len(nodes)),
 		senders:   make([]map[int]int, len(nodes)),
+
+		sliceRecords: cmp.Or(o.SliceRecords, DefaultSliceRecords),
+		sliceTimers:  cmp.Or(o.SliceTimers, DefaultSliceTimers),
 	}
 	l := layout{p, o, max(1, o.Partitions)}
 	if err := l.check(); err != nil {
@@ -257,27 +265,60 @@ type Moment struct {
 	Processing event.Time
 }
 
-// Finish folds what has been sent in, level by level, and fires the timers
-// that have come due: those in processing time before the records, those in
-// event time after them.
+// Finish fires the timers in processing time that have come due, then folds
+// what has been sent in, level by level, and fires the timers in event time.
+// Processing time comes to the last stages first, so that all that happens in
+// the block happens at the block's time.
 func (p *Pipeline) Finish(now Moment) error {
+	for level := len(p.levels) - 1; level >= 0; level-- {
+		if err := p.drain(level, work{now: &now, clock: true}); err != nil {
+			return err
+		}
+	}
 	for level := range p.levels {
-		if err := p.drain(level, &now); err != nil {
+		if err := p.drain(level, work{now: &now}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// drain moves a level on until nothing waits before it and, if now is not nil,
-// no timer of it is due. What it emits in slices moves on through the levels
-// below, whose time stands still meanwhile.
-func (p *Pipeline) drain(level int, now *Moment) error {
+// Resume notes how far time had come with the state that was loaded.
+func (p *Pipeline) Resume(watermark event.Time) {
+	for _, tables := range p.tables {
+		for _, t := range tables {
+			t.Resume(watermark)
+		}
+	}
+}
+
+// work is what a level has to do: fold what waits before it and, if now is not
+// nil, fire the timers in event time that are due. Or, with clock, fire those
+// in processing time.
+type work struct {
+	now   *Moment
+	clock bool
+}
+
+// due reports whether timers of a table are part of the work.
+func (w work) due(t operator.Table) bool {
+	switch {
+	case w.clock:
+		return t.Due(event.MinTime, w.now.Processing)
+	case w.now != nil:
+		return t.Due(w.now.Watermark, event.MinTime)
+	}
+	return false
+}
+
+// drain does a level's work until none is left. What it emits in slices moves
+// on through the levels below, whose time stands still meanwhile.
+func (p *Pipeline) drain(level int, w work) error {
 	if level == len(p.levels) {
 		return nil
 	}
 	for {
-		err := p.each(p.little(level, now), func(shard int) { p.more[shard] = p.slice(shard, level, now) })
+		err := p.each(p.little(level, w), func(shard int) { p.more[shard] = p.slice(shard, level, w) })
 		if err != nil {
 			return err
 		}
@@ -288,7 +329,7 @@ func (p *Pipeline) drain(level int, now *Moment) error {
 		if !more {
 			return nil
 		}
-		if err := p.drain(level+1, nil); err != nil {
+		if err := p.drain(level+1, work{}); err != nil {
 			return err
 		}
 	}
@@ -296,17 +337,17 @@ func (p *Pipeline) drain(level int, now *Moment) error {
 
 // little reports whether a level has so little to do that other goroutines
 // need not be woken for it.
-func (p *Pipeline) little(level int, now *Moment) bool {
+func (p *Pipeline) little(level int, w work) bool {
 	if p.shards == 1 {
 		return true
 	}
 	records := 0
 	for _, i := range p.levels[level] {
 		for shard, t := range p.tables[i] {
-			if now != nil && t.Due(now.Watermark, now.Processing) {
+			if w.due(t) {
 				return false
 			}
-			if x := p.exchanges[i]; x != nil {
+			if x := p.exchanges[i]; x != nil && !w.clock {
 				records += x.Pending(shard)
 			}
 		}
@@ -316,26 +357,27 @@ func (p *Pipeline) little(level int, now *Moment) bool {
 
 // slice is a bounded part of a level's work on one shard. It reports whether
 // some is left.
-func (p *Pipeline) slice(shard, level int, now *Moment) (more bool) {
+func (p *Pipeline) slice(shard, level int, w work) (more bool) {
 	nodes := p.levels[level]
-	if now != nil {
-		for _, i := range nodes {
-			if t := p.run(shard, i); t != nil && t.AdvanceProcessing(now.Processing, sliceTimers) {
+	if w.clock {
+		for _, i := range slices.Backward(nodes) { // chained stages before those that they are chained to
+			if t := p.run(shard, i); t != nil && t.AdvanceProcessing(w.now.Processing, p.sliceTimers) {
 				return true
 			}
 		}
-	}
-	for _, i := range nodes {
-		x := p.exchanges[i]
-		if t := p.run(shard, i); t != nil && x != nil && x.Deliver(shard, t, sliceRecords) {
-			return true
-		}
-	}
-	if now == nil {
 		return false
 	}
 	for _, i := range nodes {
-		if t := p.run(shard, i); t != nil && t.Advance(now.Watermark, sliceTimers) {
+		x := p.exchanges[i]
+		if t := p.run(shard, i); t != nil && x != nil && x.Deliver(shard, t, p.sliceRecords) {
+			return true
+		}
+	}
+	if w.now == nil {
+		return false
+	}
+	for _, i := range nodes {
+		if t := p.run(shard, i); t != nil && t.Advance(w.now.Watermark, p.sliceTimers) {
 			return true
 		}
 	}
