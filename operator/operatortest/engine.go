@@ -8,13 +8,10 @@
 package operatortest
 
 import (
-	"container/heap"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 
 	"millrace/event"
-	"millrace/event/wire"
 	"millrace/operator"
 	"millrace/operator/watermark"
 )
@@ -26,6 +23,8 @@ type Engine[T any] struct {
 
 	topology *operator.Topology
 	shards   int
+	mark     event.Time // the watermark that was sent last
+	now      event.Time // processing time
 	random   *rand.Rand // nil: first queue first
 	source   watermark.Strategy
 	strategy func() watermark.Strategy
@@ -34,30 +33,6 @@ type Engine[T any] struct {
 	entry    map[int][]*queue // those that leave the source, by stage, by shard
 	enter    []func(operator.Meta, *T)
 	views    map[string]map[string]operator.Value
-}
-
-// task is one shard of one stage.
-type task struct {
-	node    *operator.Node
-	raw     operator.Raw
-	keys    map[string]*keyed
-	inputs  []*queue
-	chained []*task
-	down    map[int][]*queue // by downstream stage, by shard
-	mark    event.Time
-	due     timers
-	touched map[string]bool
-	// broadcast says that the instance has had a record that every instance gets.
-	broadcast bool
-}
-
-type keyed struct {
-	state  any
-	timers []event.Time
-}
-
-func (k *keyed) header(n *operator.Node) *operator.Header {
-	return &operator.Header{Version: n.Version, Timers: k.timers, Stamp: event.MinTime}
 }
 
 // queue is a channel between two tasks: records and watermarks in order.
@@ -84,7 +59,7 @@ func New[T any](t *operator.Topology, shards int, bound event.Duration, seed uin
 func NewWith[T any](t *operator.Topology, shards int, strategy func() watermark.Strategy, seed uint64) *Engine[T] {
 	e := &Engine[T]{
 		source: strategy(), strategy: strategy, topology: t, shards: shards,
-		entry: map[int][]*queue{}, views: map[string]map[string]operator.Value{},
+		mark: event.MinTime, entry: map[int][]*queue{}, views: map[string]map[string]operator.Value{},
 	}
 	if seed != 0 {
 		e.random = rand.New(rand.NewPCG(seed, 0))
@@ -125,7 +100,10 @@ func (e *Engine[T]) connect(sender map[int][]*queue, node int) []*queue {
 }
 
 func (e *Engine[T]) newTask(index int, n *operator.Node, shard int) *task {
-	k := &task{node: n, keys: map[string]*keyed{}, down: map[int][]*queue{}, mark: event.MinTime, touched: map[string]bool{}}
+	k := &task{
+		node: n, ttl: n.TTL(), keys: map[string]*keyed{}, down: map[int][]*queue{},
+		mark: event.MinTime, touched: map[string]bool{},
+	}
 	sinks := map[string][]any{}
 	for _, port := range n.Outputs {
 		sinks[port] = append(sinks[port], operator.RawSink(func(m operator.Meta, record any) {
@@ -199,18 +177,47 @@ func (e *Engine[T]) Send(t event.Time, record *T) {
 	e.Watermark(e.source.Watermark())
 }
 
+// SendAt feeds one source record with a Meta of the caller's, and no watermark.
+func (e *Engine[T]) SendAt(m operator.Meta, record *T) {
+	for _, enter := range e.enter {
+		enter(m, record)
+	}
+	e.move()
+}
+
 // Watermark sends a watermark from the source; it never goes back.
 func (e *Engine[T]) Watermark(w event.Time) {
+	e.mark = max(e.mark, w)
 	for _, queues := range e.entry {
 		for _, q := range queues {
 			q.watermark(w)
 		}
 	}
+	e.move()
+}
+
+// ProcessingTime has processing time come to a moment, for all stages at once;
+// it begins at 0 and never goes back. What was sent before is folded before,
+// and what was sent later sees the new time.
+func (e *Engine[T]) ProcessingTime(now event.Time) {
+	e.Drain()
+	e.now = max(e.now, now)
+	for _, tasks := range slices.Backward(e.tasks) {
+		for _, k := range tasks {
+			k.advanceProcessing(e.now)
+		}
+	}
+	e.move()
+}
+
+// move moves all that is in flight, or leaves some in the queues at random, so
+// that it piles up.
+func (e *Engine[T]) move() {
 	if e.random == nil {
 		e.Drain()
 		return
 	}
-	for range e.random.IntN(8) { // leave some in the queues, so that they pile up
+	for range e.random.IntN(8) {
 		e.step()
 	}
 }
@@ -266,14 +273,7 @@ func (e *Engine[T]) advanceTo(k *task, mark event.Time) {
 	if mark <= k.mark {
 		return
 	}
-	k.mark = mark
-	for {
-		key, at, ok := k.earliest()
-		if !ok || at > mark {
-			break
-		}
-		k.fire(key, k.keys[key])
-	}
+	k.advance(mark)
 	for _, next := range k.chained {
 		e.advanceTo(next, mark)
 	}
@@ -292,97 +292,6 @@ func (q *queue) watermark(w event.Time) {
 	q.messages = append(q.messages, message{meta: operator.Meta{Watermark: w}})
 }
 
-// fire calls the operator for the key's first timer.
-func (k *task) fire(key string, s *keyed) {
-	at := s.timers[0]
-	s.timers = slices.Delete(s.timers, 0, 1)
-	k.raw.Context().Begin(operator.Meta{Time: at, Watermark: at - 1})
-	k.raw.Timer(key, s.state, at)
-	k.effects(key, s, at)
-}
-
-// earliest finds the first timer of all keys, by time, then key. due may
-// name timers that were deleted since; those are passed over.
-func (k *task) earliest() (key string, at event.Time, ok bool) {
-	for len(k.due) > 0 {
-		first := k.due[0]
-		if s := k.keys[first.key]; s != nil && slices.Contains(s.timers, first.at) {
-			return first.key, first.at, true
-		}
-		heap.Pop(&k.due)
-	}
-	return "", 0, false
-}
-
-func (e *Engine[T]) fold(k *task, m operator.Meta, record any) {
-	if k.raw.IsBroadcast(record) {
-		k.raw.Broadcast(m, record)
-		k.broadcast = true
-		return
-	}
-	key, _ := k.raw.Key(record)
-	s, known := k.keys[key]
-	if !known {
-		s = &keyed{state: k.raw.NewState()}
-		k.keys[key] = s
-	}
-	if k.node.Ordered { // a chained stage may be sent to before its own watermark
-		for len(s.timers) > 0 && s.timers[0] <= m.Watermark {
-			k.fire(key, s)
-		}
-		if k.keys[key] == nil {
-			s, known = &keyed{state: k.raw.NewState()}, false
-			k.keys[key] = s
-		}
-	}
-	k.raw.Context().Begin(m)
-	k.raw.Fold(key, s.state, record)
-	k.effects(key, s, m.Watermark)
-	if k.raw.Context().Effects().Unchanged && !known && len(s.timers) == 0 {
-		delete(k.keys, key)
-	}
-	if e.random != nil && e.random.IntN(64) == 0 {
-		k.answer()
-	}
-}
-
-// effects carries out what a call asked for. passed is the watermark of the
-// call, or the time of the timer that was called: it panics if a timer is set
-// that is not after it, see operator.Context.SetTimer.
-func (k *task) effects(key string, s *keyed, passed event.Time) {
-	effects := k.raw.Context().Effects()
-	set, unset := effects.Set, effects.Unset
-	for _, at := range set {
-		if at <= passed {
-			panic(fmt.Sprintf("operatortest: stage %s, key %q: a timer is set for %v, but %v has passed: "+
-				"when it fires would depend on the engine; use Effective", k.node.Name, key, at, passed))
-		}
-	}
-	s.timers = slices.DeleteFunc(s.timers, func(t event.Time) bool { return slices.Contains(unset, t) })
-	s.timers = append(s.timers, set...)
-	for _, at := range set {
-		heap.Push(&k.due, timer{at, key})
-	}
-	slices.Sort(s.timers)
-	s.timers = slices.Compact(s.timers)
-	if effects.Forget {
-		delete(k.keys, key)
-	}
-	k.touched[key] = true
-}
-
-// answer lets the operator answer for every key that changed.
-func (k *task) answer() {
-	for key := range k.touched {
-		if s := k.keys[key]; s != nil {
-			k.raw.Answer(key, s.state)
-		} else {
-			k.raw.Answer(key, nil)
-		}
-	}
-	clear(k.touched)
-}
-
 // Forget drops a deleted user or item from every stage that is keyed by it.
 func (e *Engine[T]) Forget(subject operator.Subject, key string) {
 	e.Drain()
@@ -392,8 +301,7 @@ func (e *Engine[T]) Forget(subject operator.Subject, key string) {
 		}
 		for _, k := range e.tasks[i] {
 			if _, ok := k.keys[key]; ok {
-				delete(k.keys, key)
-				k.touched[key] = true
+				k.drop(key)
 			}
 		}
 	}
@@ -405,70 +313,3 @@ func (e *Engine[T]) StreamTime() event.Time { return e.source.StreamTime() }
 
 // Views is what the views hold, by view and key. Call Drain first.
 func (e *Engine[T]) Views() map[string]map[string]operator.Value { return e.views }
-
-// State is the encoded state of every key, by stage and key, in the form that
-// operator.Table stores. Call Drain first.
-func (e *Engine[T]) State() map[string]map[string][]byte {
-	all := map[string]map[string][]byte{}
-	for i, n := range e.topology.Nodes() {
-		all[n.Name] = map[string][]byte{}
-		for _, k := range e.tasks[i] {
-			for key, s := range k.keys {
-				all[n.Name][key] = k.raw.Append(s.header(n).AppendTo(nil), s.state)
-			}
-			k.appendBroadcast(all[n.Name])
-		}
-	}
-	return all
-}
-
-// Restored makes an engine of so many shards from this one's state, as after
-// a checkpoint. Views start from what the restored keys answer.
-func (e *Engine[T]) Restored(shards int, seed uint64) (*Engine[T], error) {
-	e.Drain()
-	r := NewWith[T](e.topology, shards, e.strategy, seed)
-	r.Emitted = e.Emitted
-	if err := r.source.Load(wire.NewReader(e.source.AppendTo(nil))); err != nil {
-		return nil, fmt.Errorf("restore the watermark: %w", err)
-	}
-	for i, n := range e.topology.Nodes() {
-		for key, value := range e.State()[n.Name] {
-			if err := r.load(i, key, value); err != nil {
-				return nil, err
-			}
-		}
-	}
-	r.Drain()
-	mark := e.source.Watermark()
-	for _, q := range r.queues {
-		q.mark = mark
-	}
-	for _, tasks := range r.tasks {
-		for _, k := range tasks {
-			k.mark = mark
-		}
-	}
-	return r, nil
-}
-
-func (e *Engine[T]) load(node int, key string, value []byte) error {
-	n := e.topology.Nodes()[node]
-	h, state, err := operator.SplitState(value)
-	if err != nil {
-		return fmt.Errorf("restore %s %q: %w", n.Name, key, err)
-	}
-	if key == operator.BroadcastKey {
-		return loadBroadcast(e.tasks[node], h.Version, state)
-	}
-	k := e.tasks[node][operator.ShardOf(n.Group(key), e.shards)]
-	s := &keyed{state: k.raw.NewState(), timers: h.Timers}
-	if err := k.raw.Load(h.Version, state, s.state); err != nil {
-		return fmt.Errorf("restore %s %q: %w", n.Name, key, err)
-	}
-	k.keys[key] = s
-	k.touched[key] = true
-	for _, at := range h.Timers {
-		heap.Push(&k.due, timer{at, key})
-	}
-	return nil
-}

@@ -1,6 +1,10 @@
 package operatortest
 
-import "millrace/event"
+import (
+	"container/heap"
+
+	"millrace/event"
+)
 
 // timer is an entry of a task's timer queue.
 type timer struct {
@@ -32,4 +36,17 @@ func (q *timers) Pop() any {
 	last := old[len(old)-1]
 	*q = old[:len(old)-1]
 	return last
+}
+
+func (q *timers) push(at event.Time, key string) { heap.Push(q, timer{at, key}) }
+
+// pop takes out the first entry up to a time that is valid. Entries of what has
+// been deleted since are not.
+func (q *timers) pop(until event.Time, valid func(timer) bool) (string, bool) {
+	for len(*q) > 0 && (*q)[0].at <= until {
+		if first := heap.Pop(q).(timer); valid(first) {
+			return first.key, true
+		}
+	}
+	return "", false
 }
