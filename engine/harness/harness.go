@@ -1,0 +1,255 @@
+// Package harness tests stages and topologies: send records, move time, look at
+// what is emitted and answered, take a snapshot, restore it into another number
+// of shards.
+//
+// Every test runs on several engines at once, which have to agree at every
+// step: on the block-less engine of operatortest, in order on one shard and
+// with random interleavings on several; and on the pipeline of the engines for
+// production, on one shard, on several with the smallest slices, and with all
+// state evicted from memory after every block. A pipeline's block are the
+// records since time was moved last. After each block its incremental
+// checkpoints must come to its state.
+//
+// It is to operators what KeyedOneInputStreamOperatorTestHarness is in Flink.
+// Import it in tests only.
+package harness
+
+import (
+	"fmt"
+	"reflect"
+
+	"millrace/event"
+	"millrace/operator"
+	"millrace/operator/watermark"
+)
+
+// TB is what a harness needs of *testing.T, *testing.B or *rapid.T.
+type TB interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+// Options are how a harness runs a topology; the zero value is fit for use.
+type Options struct {
+	// Shards are how many the engines that have several have; 0 means 3.
+	Shards int
+	// Watermarks has Send move the watermark after each record. Without it only
+	// Harness.Watermark does.
+	Watermarks func() watermark.Strategy
+	// Seed picks the interleavings; 0 means 1.
+	Seed uint64
+}
+
+// Harness runs a topology whose source has records of type T.
+type Harness[T any] struct {
+	t        TB
+	topology *operator.Topology
+	options  Options
+	source   watermark.Strategy // nil if only Watermark moves it
+	mark     event.Time
+	now      event.Time
+	runs     []run[T]
+	emitted  map[string][]emission // by port, of the first run
+}
+
+// emission is a record that a port has emitted.
+type emission struct {
+	time   event.Time
+	record any
+}
+
+// Record is a record of a port with its event time.
+type Record[O any] struct {
+	Time   event.Time
+	Record O
+}
+
+// At makes a Record.
+func At[O any](t event.Time, record O) Record[O] { return Record[O]{t, record} }
+
+// New makes a harness for a topology. Event time has not begun, and processing
+// time is 0.
+func New[T any](t TB, topology *operator.Topology, o Options) *Harness[T] {
+	t.Helper()
+	if o.Shards == 0 {
+		o.Shards = 3
+	}
+	if o.Seed == 0 {
+		o.Seed = 1
+	}
+	h := &Harness[T]{t: t, topology: topology, options: o, mark: event.MinTime}
+	if o.Watermarks != nil {
+		h.source = o.Watermarks()
+	}
+	h.begin(o.Shards)
+	return h
+}
+
+// Stage makes a harness for one stage that reads the source; add is given the
+// source and adds it.
+func Stage[T any](t TB, o Options, add func(source operator.Stream[T])) *Harness[T] {
+	t.Helper()
+	topology, source := operator.NewTopology[T]()
+	add(source)
+	return New[T](t, topology, o)
+}
+
+// begin makes the engines anew.
+func (h *Harness[T]) begin(shards int) {
+	h.t.Helper()
+	if err := h.topology.Err(); err != nil {
+		h.t.Fatalf("%v", err)
+	}
+	h.emitted = map[string][]emission{}
+	h.runs = []run[T]{
+		newBlockLess[T](h.topology, 1, 0),
+		newBlockLess[T](h.topology, shards, h.options.Seed),
+	}
+	for _, o := range []pipelineOptions{{shards: 1}, {shards: shards, small: true}, {shards: shards, cold: true}} {
+		p, err := newPipeline[T](h.topology, o)
+		if err != nil {
+			h.t.Fatalf("%v", err)
+		}
+		h.runs = append(h.runs, p)
+	}
+}
+
+// Send sends a record.
+func (h *Harness[T]) Send(t event.Time, record T) {
+	m := operator.Meta{Time: t, Watermark: h.mark}
+	if h.source != nil {
+		m = operator.Stamp(h.source, t)
+		m.Watermark = max(m.Watermark, h.mark)
+		h.mark = max(h.mark, h.source.Watermark())
+	}
+	for _, r := range h.runs {
+		r.send(m, &record, h.mark)
+	}
+}
+
+// Watermark moves event time; it never goes back.
+func (h *Harness[T]) Watermark(t event.Time) {
+	h.t.Helper()
+	h.mark = max(h.mark, t)
+	h.Flush()
+}
+
+// ProcessingTime moves processing time; it never goes back. What was sent
+// before is processed before.
+func (h *Harness[T]) ProcessingTime(t event.Time) {
+	h.t.Helper()
+	h.Flush()
+	h.now = max(h.now, t)
+	for _, r := range h.runs {
+		r.processing(h.now)
+	}
+	h.Flush()
+}
+
+// Flush has all that was sent processed, and ends the block of the pipelines.
+// All other methods but Send do so too.
+func (h *Harness[T]) Flush() {
+	h.t.Helper()
+	for _, r := range h.runs {
+		if err := r.flush(h.mark, h.now); err != nil {
+			h.t.Fatalf("%s: %v", r.name(), err)
+		}
+	}
+	h.agree()
+}
+
+// Forget drops a deleted user or item.
+func (h *Harness[T]) Forget(subject operator.Subject, key string) {
+	h.t.Helper()
+	h.Flush()
+	for _, r := range h.runs {
+		r.forget(subject, key)
+	}
+	h.Flush()
+}
+
+// Emitted is what a port has emitted since the last call for it: in the order
+// in which a single shard without blocks emits, where timers fire in the order
+// of their times, then of keys.
+func Emitted[O, T any](h *Harness[T], stage, port string) []Record[O] {
+	h.t.Helper()
+	h.check(stage, port)
+	h.Flush()
+	name := stage + "." + port
+	var list []Record[O]
+	for _, e := range h.emitted[name] {
+		record, ok := e.record.(O)
+		if !ok {
+			h.t.Fatalf("%s emits %T, not %T", name, e.record, *new(O))
+		}
+		list = append(list, Record[O]{e.time, record})
+	}
+	delete(h.emitted, name)
+	return list
+}
+
+// check demands that there is such a port.
+func (h *Harness[T]) check(stage, port string) {
+	h.t.Helper()
+	for _, n := range h.topology.Nodes() {
+		for _, p := range n.Outputs {
+			if n.Name == stage && p == port {
+				return
+			}
+		}
+	}
+	h.t.Fatalf("no stage %q with a port %q", stage, port)
+}
+
+// Expect demands that a port has emitted these records since the last call, in
+// this order, see Emitted.
+func Expect[O, T any](h *Harness[T], stage, port string, want ...Record[O]) {
+	h.t.Helper()
+	got := Emitted[O](h, stage, port)
+	if len(got) == 0 && len(want) == 0 {
+		return
+	}
+	if !reflect.DeepEqual(got, want) {
+		h.t.Fatalf("%s.%s has emitted\n%swant\n%s", stage, port, lines(got), lines(want))
+	}
+}
+
+func lines[O any](list []Record[O]) (text string) {
+	for _, r := range list {
+		text += fmt.Sprintf("  %d %+v\n", r.Time, r.Record)
+	}
+	if text == "" {
+		return "  nothing\n"
+	}
+	return text
+}
+
+// Views are the answers of a view, by key.
+func (h *Harness[T]) Views(view string) map[string]operator.Value {
+	h.t.Helper()
+	h.Flush()
+	return h.runs[0].views()[view]
+}
+
+// ExpectView demands that a view has this answer for a key; nil is none.
+func (h *Harness[T]) ExpectView(view, key string, want operator.Value) {
+	h.t.Helper()
+	if got := h.Views(view)[key]; !reflect.DeepEqual(got, want) {
+		h.t.Fatalf("view %s, key %q: got %+v, want %+v", view, key, got, want)
+	}
+}
+
+// State is the stored state of a stage, by stored key.
+func (h *Harness[T]) State(stage string) map[string][]byte {
+	h.t.Helper()
+	h.Flush()
+	return h.runs[0].state()[stage]
+}
+
+// ExpectKeys demands that a stage holds the state of so many keys.
+func (h *Harness[T]) ExpectKeys(stage string, want int) {
+	h.t.Helper()
+	if got := len(h.State(stage)); got != want {
+		h.t.Fatalf("stage %s holds %d keys, want %d", stage, got, want)
+	}
+}

@@ -1,0 +1,279 @@
+package harness
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+
+	"millrace/engine/pipeline"
+	"millrace/event"
+	"millrace/operator"
+	"millrace/operator/operatortest"
+	"millrace/operator/watermark"
+)
+
+// run is one engine with the topology on it.
+type run[T any] interface {
+	name() string
+	// send sends a record, and mark is the watermark after it.
+	send(m operator.Meta, record *T, mark event.Time)
+	flush(mark, now event.Time) error
+	processing(now event.Time)
+	forget(subject operator.Subject, key string)
+	views() map[string]map[string]operator.Value
+	state() map[string]map[string][]byte
+	// take is what was emitted since the last call, by port.
+	take() map[string][]emission
+	load(stage, key string, value []byte) error
+	resume(mark, now event.Time) error
+}
+
+// outputs collects what is emitted.
+type outputs map[string][]emission
+
+func (o outputs) add(stage, port string, t event.Time, record any) {
+	name := stage + "." + port
+	o[name] = append(o[name], emission{t, reflect.ValueOf(record).Elem().Interface()})
+}
+
+func (o outputs) take() map[string][]emission {
+	taken := maps.Clone(o)
+	clear(o)
+	return taken
+}
+
+// blockLess is a run on the engine of operatortest.
+type blockLess[T any] struct {
+	*operatortest.Engine[T]
+	outputs
+	called string
+}
+
+func newBlockLess[T any](t *operator.Topology, shards int, seed uint64) *blockLess[T] {
+	b := &blockLess[T]{
+		Engine:  operatortest.NewWith[T](t, shards, func() watermark.Strategy { return watermark.NewMonotonous() }, seed),
+		outputs: outputs{}, called: fmt.Sprintf("the block-less engine with %d shards and seed %d", shards, seed),
+	}
+	b.Emitted = func(stage, port string, m operator.Meta, record any) { b.add(stage, port, m.Time, record) }
+	return b
+}
+
+func (b *blockLess[T]) name() string { return b.called }
+
+func (b *blockLess[T]) send(m operator.Meta, record *T, mark event.Time) {
+	b.SendAt(m, record)
+	if mark > m.Watermark {
+		b.Watermark(mark)
+	}
+}
+
+func (b *blockLess[T]) flush(mark, _ event.Time) error {
+	b.Watermark(mark)
+	b.Drain()
+	return nil
+}
+
+func (b *blockLess[T]) processing(now event.Time) { b.ProcessingTime(now) }
+
+func (b *blockLess[T]) forget(subject operator.Subject, key string) { b.Forget(subject, key) }
+
+func (b *blockLess[T]) views() map[string]map[string]operator.Value { return b.Views() }
+
+func (b *blockLess[T]) state() map[string]map[string][]byte { return b.State() }
+
+func (b *blockLess[T]) load(stage, key string, value []byte) error { return b.Load(stage, key, value) }
+
+func (b *blockLess[T]) resume(mark, now event.Time) error {
+	b.Resume(mark, now)
+	return nil
+}
+
+// blocks is a run on a pipeline.
+type blocks[T any] struct {
+	*pipeline.Pipeline
+	options pipelineOptions
+	enter   func(operator.Meta, *T)
+	mutex   sync.Mutex // shards emit at the same time
+	outputs
+	held  map[string]map[string]operator.Value
+	saved map[string]map[string][]byte // what checkpoints have stored, by stage and key
+	mark  event.Time
+	now   event.Time
+}
+
+type pipelineOptions struct {
+	shards int
+	small  bool // slices are
+	cold   bool // state is evicted after each block
+}
+
+func newPipeline[T any](t *operator.Topology, o pipelineOptions) (*blocks[T], error) {
+	b := &blocks[T]{
+		options: o, outputs: outputs{}, held: map[string]map[string]operator.Value{},
+		saved: map[string]map[string][]byte{}, mark: event.MinTime,
+	}
+	options := pipeline.Options{Shards: o.shards}
+	if o.small {
+		options.SliceRecords, options.SliceTimers = 2, 1
+	}
+	if o.cold {
+		options.Cold = b.read
+	}
+	for _, n := range t.Nodes() {
+		b.saved[n.Name] = map[string][]byte{}
+		for _, port := range n.Outputs {
+			options.Taps = append(options.Taps, pipeline.Tap{Stage: n.Name, Port: port, Sink: func(int) operator.RawSink {
+				return func(m operator.Meta, record any) {
+					b.mutex.Lock()
+					defer b.mutex.Unlock()
+					b.add(n.Name, port, m.Time, record)
+				}
+			}})
+		}
+	}
+	var err error
+	if b.Pipeline, err = pipeline.New(t, options); err != nil {
+		return nil, err
+	}
+	b.enter, err = pipeline.Entry[T](b.Pipeline, 0)
+	return b, err
+}
+
+func (b *blocks[T]) name() string {
+	text := fmt.Sprintf("the pipeline with %d shards", b.options.shards)
+	if b.options.small {
+		text += " and small slices"
+	}
+	if b.options.cold {
+		text += " and evicted state"
+	}
+	return text
+}
+
+func (b *blocks[T]) read(stage string, key []byte) ([]byte, bool, error) {
+	value, ok := b.saved[stage][string(key)]
+	return value, ok, nil
+}
+
+func (b *blocks[T]) send(m operator.Meta, record *T, _ event.Time) { b.enter(m, record) }
+
+func (b *blocks[T]) processing(now event.Time) { b.now = now }
+
+func (b *blocks[T]) forget(subject operator.Subject, key string) { b.Forget(subject, key) }
+
+// flush ends a block, and takes a checkpoint.
+func (b *blocks[T]) flush(mark, now event.Time) error {
+	b.mark, b.now = mark, now
+	if err := b.Finish(pipeline.Moment{Watermark: mark, Processing: now}); err != nil {
+		return err
+	}
+	return b.settle()
+}
+
+// settle publishes what keys answer and takes a checkpoint.
+func (b *blocks[T]) settle() error {
+	writes, err := b.Answers()
+	if err != nil {
+		return err
+	}
+	for _, list := range writes {
+		for _, w := range list {
+			b.put(w)
+		}
+	}
+	b.Recycle()
+	b.BeginCheckpoint()
+	b.EncodeAll()
+	for _, table := range b.TakeWrites() {
+		for _, w := range table.Writes {
+			if w.Value == nil {
+				delete(b.saved[table.Stage], string(w.Key))
+			} else {
+				b.saved[table.Stage][string(w.Key)] = w.Value
+			}
+		}
+	}
+	if b.options.cold {
+		b.BeginCheckpoint() // the one before is stored
+		b.TakeWrites()
+		b.Evict(0)
+		return nil
+	}
+	if live := b.live(); !reflect.DeepEqual(b.saved, live) {
+		return fmt.Errorf("checkpoints come to what differs from the state: "+
+			"an operator may have said Unchanged of a call that has changed it\n%s", difference(b.saved, live))
+	}
+	return nil
+}
+
+func (b *blocks[T]) put(w operator.ViewWrite) {
+	view := b.held[w.View]
+	if view == nil {
+		view = map[string]operator.Value{}
+		b.held[w.View] = view
+	}
+	if w.Value == nil {
+		delete(view, w.Key)
+	} else {
+		view[w.Key] = w.Value
+	}
+}
+
+func (b *blocks[T]) views() map[string]map[string]operator.Value { return b.held }
+
+// live is the state of the keys in memory.
+func (b *blocks[T]) live() map[string]map[string][]byte {
+	all := map[string]map[string][]byte{}
+	for _, n := range b.Topology().Nodes() {
+		all[n.Name] = map[string][]byte{}
+	}
+	_ = b.State(func(stage, key string, value []byte) error { // no error of its own
+		all[stage][key] = slices.Clone(value)
+		return nil
+	})
+	return all
+}
+
+// state is that of all keys. The checkpoint has those that are not in memory,
+// and also those whose time has ended there and that nobody has missed.
+func (b *blocks[T]) state() map[string]map[string][]byte {
+	if !b.options.cold {
+		return b.live()
+	}
+	all := map[string]map[string][]byte{}
+	for _, n := range b.Topology().Nodes() {
+		all[n.Name] = maps.Clone(b.saved[n.Name])
+		ttl := n.TTL()
+		if ttl == nil {
+			continue
+		}
+		now := b.now
+		if ttl.EventTime {
+			now = b.mark
+		}
+		maps.DeleteFunc(all[n.Name], func(_ string, value []byte) bool {
+			h, _, err := operator.SplitState(value)
+			return err == nil && h.Stamp != event.MinTime && h.Stamp+ttl.After <= now
+		})
+	}
+	return all
+}
+
+func (b *blocks[T]) load(stage, key string, value []byte) error {
+	b.saved[stage][key] = value
+	if b.options.cold {
+		return b.LoadCold(stage, []byte(key), value)
+	}
+	return b.Load(stage, []byte(key), value)
+}
+
+func (b *blocks[T]) resume(mark, now event.Time) error {
+	b.mark, b.now = mark, now
+	b.Resume(mark)
+	if err := b.Finish(pipeline.Moment{Watermark: mark, Processing: now}); err != nil {
+		return err
+	}
+	return b.settle()
+}
