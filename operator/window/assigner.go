@@ -99,3 +99,14 @@ func (a *Assigner) after(t event.Time) event.Time {
 	}
 	return event.WindowStart(t+1-a.size, a.slide) + a.slide
 }
+
+// has reports whether there can be a pane at start from which windows draw from
+// the one that begins at from on.
+func (a *Assigner) has(start, from event.Time) bool {
+	const bound = event.MaxTime / 2 // so that nothing below overflows
+	if start < -bound || start > bound || from < -bound || from > bound {
+		return false
+	}
+	return event.WindowStart(start, a.pane) == start && event.WindowStart(from, a.slide) == from &&
+		a.first(start) <= from && from <= a.last(start)
+}

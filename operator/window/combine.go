@@ -23,10 +23,13 @@ func addCombined[K operator.Key, I, A, O any](in operator.Stream[I], spec Spec[K
 	parts := operator.Process(in, func(m operator.Meta, in *I, emit func(*arrival[K, I, A])) {
 		start, from, ok := w.place(m.Time, m.Watermark)
 		a := arrival[K, I, A]{part: part[K, A]{key: spec.Key(in), start: start, from: from}, passed: m.Watermark}
-		if !ok {
-			a.late = &lateInput[I]{*in}
-		} else {
+		switch {
+		case ok:
 			spec.Add(&a.part.sum, in)
+		case w.isLate(m.Time, m.Watermark):
+			a.late = &lateInput[I]{*in}
+		default:
+			return
 		}
 		emit(&a)
 	})
@@ -39,7 +42,8 @@ func addCombined[K operator.Key, I, A, O any](in operator.Stream[I], spec Spec[K
 		Combine: &operator.Combiner[arrival[K, I, A]]{
 			Hash: func(a *arrival[K, I, A]) uint64 { return uint64(a.part.start) },
 			Merge: func(into, in *arrival[K, I, A]) bool {
-				if into.part.start != in.part.start || into.part.from != in.part.from || into.late != nil || in.late != nil {
+				if into.part.start != in.part.start || into.part.from != in.part.from ||
+					into.alone(spec.Windows.size) || in.alone(spec.Windows.size) {
 					return false
 				}
 				spec.Merge(&into.part.sum, &in.part.sum)
@@ -57,6 +61,12 @@ type arrival[K operator.Key, I, A any] struct {
 	late   *lateInput[I] // nil but for an input that is late
 }
 
+// alone reports whether an input is not added to others: one that is late, and
+// one for a window that is over, which has the window emit anew by itself.
+func (a *arrival[K, I, A]) alone(size event.Duration) bool {
+	return a.late != nil || a.part.from+size-1 <= a.passed
+}
+
 // combined is the operator of windows whose inputs were added up.
 type combined[K operator.Key, I, A, O any] struct {
 	windows[K, I, A, O]
@@ -64,28 +74,21 @@ type combined[K operator.Key, I, A, O any] struct {
 }
 
 // Fold adds a part to its pane.
-func (o *combined[K, I, A, O]) Fold(c *operator.Context, _ K, s *panes[A], in *arrival[K, I, A]) {
+func (o *combined[K, I, A, O]) Fold(c *operator.Context, key K, s *panes[A], in *arrival[K, I, A]) {
 	if in.late != nil {
 		o.late.Emit(c.Time, in.late.in)
 		c.Unchanged()
 		return
 	}
-	w := &o.spec.Windows
 	p := s.at(in.part.start, in.part.from, &o.free)
 	o.spec.Merge(&p.sum, &in.part.sum)
-	start := max(in.part.from, w.after(in.passed))
-	if last := w.last(in.part.start); start <= last {
-		c.SetTimer(start + w.size - 1)
-	} else { // all its windows are over: they emit anew as soon as time moves on
-		c.SetTimer(in.passed + 1)
-	}
+	o.await(c, in.part.start, in.part.from, in.passed)
+	o.again(key, s, in.part.start, in.part.from, in.passed)
 }
 
-// Timer fires the windows that end, and those that parts came late for.
+// Timer fires the window that ends.
 func (o *combined[K, I, A, O]) Timer(c *operator.Context, key K, s *panes[A], at event.Time) {
-	if start, ok := o.ends(at); ok {
-		o.fire(key, s, start, OnTime)
-	}
+	o.onTime(key, s, at)
 	next := o.close(s, at)
 	if next != event.MaxTime {
 		c.SetTimer(next)

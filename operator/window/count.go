@@ -1,6 +1,8 @@
 package window
 
 import (
+	"fmt"
+	"math"
 	"slices"
 
 	"millrace/event"
@@ -10,11 +12,25 @@ import (
 
 // tally are the latest inputs of a key, added up in steps.
 type tally[A any] struct {
-	steps  []A        // the last one is being filled, or all are full
-	filled int        // inputs in the last one
-	since  event.Time // of the first input
-	latest event.Time // of the latest input
-	n      int        // inputs since the last firing of a trigger
+	steps  []step[A] // the last one is being filled, or all are full
+	filled int       // inputs in the last one
+	n      int       // inputs since the last firing
+}
+
+// step are inputs that enter and leave windows together.
+type step[A any] struct {
+	first, last event.Time // the least and the largest of their times
+	sum         A
+}
+
+// last is the step that is being filled, a new one at a time if there is none.
+func (s *tally[A]) last(t event.Time) *step[A] {
+	if len(s.steps) == 0 {
+		s.steps = append(s.steps, step[A]{first: t, last: t})
+	}
+	at := &s.steps[len(s.steps)-1]
+	at.first, at.last = min(at.first, t), max(at.last, t)
+	return at
 }
 
 // addCount adds a stage of count windows, or of the global window.
@@ -44,18 +60,11 @@ func (o *counts[K, I, A, O]) Fold(c *operator.Context, key K, s *tally[A], in *I
 	if o.spec.ProcessingTime {
 		t = c.ProcessingTime()
 	}
-	if len(s.steps) == 0 {
-		s.since, s.latest = t, t
-	}
-	s.since, s.latest = min(s.since, t), max(s.latest, t)
 	if o.spec.Windows.kind == count {
-		o.count(key, s, in)
+		o.count(key, s, in, t)
 		return
 	}
-	if len(s.steps) == 0 {
-		s.steps = make([]A, 1)
-	}
-	o.spec.Add(&s.steps[0], in)
+	o.spec.Add(&s.last(t).sum, in)
 	g := &o.spec.Trigger
 	if s.n++; g.Count > 0 && s.n >= g.Count {
 		o.fireGlobal(c, key, s)
@@ -76,29 +85,34 @@ func (o *counts[K, I, A, O]) everyProcessing() event.Duration {
 }
 
 // count adds an input to the last step, and emits when a window's step is full.
-func (o *counts[K, I, A, O]) count(key K, s *tally[A], in *I) {
+func (o *counts[K, I, A, O]) count(key K, s *tally[A], in *I, t event.Time) {
 	w := &o.spec.Windows
-	size := divisor(w.n, w.step)
-	if len(s.steps) == 0 || s.filled == size {
-		s.steps = append(s.steps, *new(A))
+	if size := divisor(w.n, w.step); s.filled == size {
 		s.filled = 0
-		if len(s.steps) > w.n/size {
+		if len(s.steps) == w.n/size {
 			s.steps = slices.Delete(s.steps, 0, 1)
 		}
+		s.steps = append(s.steps, step[A]{first: t, last: t})
 	}
-	o.spec.Add(&s.steps[len(s.steps)-1], in)
+	o.spec.Add(&s.last(t).sum, in)
 	s.filled++
 	if s.n++; s.n < w.step {
 		return
 	}
 	s.n = 0
-	if o.prepare(s); len(s.steps) == 1 {
-		o.spec.Result(Window[K]{Key: key, Start: s.since, End: s.latest + 1}, &s.steps[0], o.emit)
+	first, last := s.steps[0].first, s.steps[0].last
+	for i := range s.steps {
+		first, last = min(first, s.steps[i].first), max(last, s.steps[i].last)
+	}
+	o.prepare(last)
+	result := Window[K]{Key: key, Start: first, End: last + 1}
+	if len(s.steps) == 1 {
+		o.spec.Result(result, &s.steps[0].sum, o.emit)
 	} else {
 		for i := range s.steps {
-			o.spec.Merge(&o.total, &s.steps[i])
+			o.spec.Merge(&o.total, &s.steps[i].sum)
 		}
-		o.spec.Result(Window[K]{Key: key, Start: s.since, End: s.latest + 1}, &o.total, o.emit)
+		o.spec.Result(result, &o.total, o.emit)
 		o.total = *new(A)
 	}
 	if w.step >= w.n {
@@ -106,19 +120,18 @@ func (o *counts[K, I, A, O]) count(key K, s *tally[A], in *I) {
 	}
 }
 
-func (o *counts[K, I, A, O]) prepare(s *tally[A]) {
-	o.at = s.latest
+// prepare makes the function through which results are emitted.
+func (o *counts[K, I, A, O]) prepare(at event.Time) {
+	o.at = at
 	if o.emit == nil {
 		o.emit = func(v O) { o.results.Emit(o.at, v) }
 	}
 }
 
 func (o *counts[K, I, A, O]) fireGlobal(c *operator.Context, key K, s *tally[A]) {
-	if len(s.steps) == 0 {
-		return
-	}
-	o.prepare(s)
-	o.spec.Result(Window[K]{Key: key, Start: event.MinTime, End: event.MaxTime, Firing: Early}, &s.steps[0], o.emit)
+	all := &s.steps[0]
+	o.prepare(all.last)
+	o.spec.Result(Window[K]{Key: key, Start: event.MinTime, End: event.MaxTime, Firing: Early}, &all.sum, o.emit)
 	s.n = 0
 	if o.spec.Trigger.Purge {
 		c.Forget()
@@ -144,11 +157,12 @@ func (o *counts[K, I, A, O]) ProcessingTimer(c *operator.Context, key K, s *tall
 func (o *counts[K, I, A, O]) Append(dst []byte, s *tally[A]) []byte {
 	dst = wire.AppendUvarint(dst, uint64(s.filled))
 	dst = wire.AppendUvarint(dst, uint64(s.n))
-	dst = wire.AppendVarint(dst, int64(s.since))
-	dst = wire.AppendVarint(dst, int64(s.latest))
 	dst = wire.AppendUvarint(dst, uint64(len(s.steps)))
 	for i := range s.steps {
-		dst = o.spec.Accumulator.Append(dst, &s.steps[i])
+		at := &s.steps[i]
+		dst = wire.AppendVarint(dst, int64(at.first))
+		dst = wire.AppendUvarint(dst, uint64(at.last-at.first))
+		dst = o.spec.Accumulator.Append(dst, &at.sum)
 	}
 	return dst
 }
@@ -156,12 +170,29 @@ func (o *counts[K, I, A, O]) Append(dst []byte, s *tally[A]) []byte {
 // Load reads what Append wrote.
 func (o *counts[K, I, A, O]) Load(_ uint8, src []byte, s *tally[A]) error {
 	r := wire.NewReader(src)
-	s.filled, s.n = int(r.Uvarint()), int(r.Uvarint())
-	s.since, s.latest = event.Time(r.Varint()), event.Time(r.Varint())
-	for range r.Count() {
-		var a A
-		o.spec.Accumulator.Load(r, &a)
-		s.steps = append(s.steps, a)
+	filled, n, steps := r.Uvarint(), r.Uvarint(), r.Count()
+	for range steps {
+		var at step[A]
+		at.first = event.Time(r.Varint())
+		at.last = at.first + event.Time(r.Uvarint())
+		o.spec.Accumulator.Load(r, &at.sum)
+		if r.Err() != nil {
+			return r.Err()
+		}
+		s.steps = append(s.steps, at)
 	}
-	return r.Err()
+	if err := r.End(); err != nil {
+		return err
+	}
+	most, size, since := uint64(1), uint64(0), uint64(math.MaxInt)
+	if w := &o.spec.Windows; w.kind == count {
+		size = uint64(divisor(w.n, w.step))
+		most, since = uint64(w.n)/size, uint64(w.step)-1
+	}
+	if uint64(steps) > most || filled > size || n > since || steps == 0 && filled+n > 0 {
+		return fmt.Errorf("%w: not of these windows: %d steps, the last of %d inputs, %d since the last result",
+			wire.ErrCorrupt, steps, filled, n)
+	}
+	s.filled, s.n = int(filled), int(n)
+	return nil
 }

@@ -1,6 +1,7 @@
 package window
 
 import (
+	"fmt"
 	"slices"
 	"unsafe"
 
@@ -142,15 +143,21 @@ func (s *panes[A]) append(dst []byte, c *codec.Codec[A]) []byte {
 	return dst
 }
 
-func (s *panes[A]) load(src []byte, c *codec.Codec[A]) error {
+func (s *panes[A]) load(src []byte, w *Assigner, c *codec.Codec[A]) error {
 	r := wire.NewReader(src)
 	n := r.Count()
-	for range n {
+	for i := range n {
 		var p pane[A]
 		p.start = event.Time(r.Varint())
 		p.from = p.start - event.Time(r.Varint())
 		p.n = int(r.Uvarint())
 		c.Load(r, &p.sum)
+		if r.Err() != nil {
+			return r.Err()
+		}
+		if !w.has(p.start, p.from) || i > 0 && !s.all()[i-1].before(&p) {
+			return fmt.Errorf("%w: no pane of these windows: %v, for windows from %v on", wire.ErrCorrupt, p.start, p.from)
+		}
 		s.any = true
 		if n == 1 {
 			s.one = p
@@ -158,5 +165,10 @@ func (s *panes[A]) load(src []byte, c *codec.Codec[A]) error {
 			s.list = append(s.list, p)
 		}
 	}
-	return r.Err()
+	return r.End()
+}
+
+// before is the order of panes.
+func (p *pane[A]) before(q *pane[A]) bool {
+	return p.start < q.start || p.start == q.start && p.from < q.from
 }

@@ -1,6 +1,7 @@
 package window
 
 import (
+	"fmt"
 	"slices"
 	"unsafe"
 
@@ -12,7 +13,7 @@ import (
 // run is a session: inputs of a key without a gap between them.
 type run[A any] struct {
 	first, last event.Time
-	n           int // inputs since the last firing, if a trigger counts them
+	n           int // inputs since the last firing, if there is a trigger
 	sum         A
 }
 
@@ -83,13 +84,10 @@ func (o *sessions[K, I, A, O]) Fold(c *operator.Context, key K, s *runs[A], in *
 // The timer for the end of a session does not follow it: it is put right when
 // it comes up. A session that is prolonged by every input costs no timers.
 func (o *sessions[K, I, A, O]) await(c *operator.Context, key K, s *runs[A], r *run[A]) {
-	end := r.last + o.spec.Windows.gap
-	if g := &o.spec.Trigger; g.Count > 0 {
-		if r.n++; r.n >= g.Count {
-			r.n = 0
-			o.fire(key, r, Early)
-		}
+	if o.spec.Trigger != (Trigger{}) {
+		r.n++
 	}
+	end := r.last + o.spec.Windows.gap
 	switch {
 	case o.spec.ProcessingTime:
 		o.wait(c, s, end)
@@ -98,8 +96,12 @@ func (o *sessions[K, I, A, O]) await(c *operator.Context, key K, s *runs[A], r *
 	default:
 		o.fire(key, r, Late)
 		o.wait(c, s, end-1+o.spec.Lateness)
+		return
 	}
-	o.tick(c)
+	if g := &o.spec.Trigger; g.Count > 0 && r.n >= g.Count {
+		o.fire(key, r, Early)
+	}
+	o.tick(c, r.first)
 }
 
 // wait sets the timer, unless there is one that comes up before.
@@ -116,10 +118,10 @@ func (o *sessions[K, I, A, O]) wait(c *operator.Context, s *runs[A], at event.Ti
 }
 
 // tick sets the timers of early firings.
-func (o *sessions[K, I, A, O]) tick(c *operator.Context) {
+func (o *sessions[K, I, A, O]) tick(c *operator.Context, first event.Time) {
 	g := &o.spec.Trigger
 	if g.Every > 0 && !o.spec.ProcessingTime {
-		c.SetTimer(event.WindowStart(max(c.Time, c.Watermark), g.Every) + g.Every)
+		c.SetTimer(g.tick(max(first, c.Watermark+1)))
 	}
 	if every := o.everyProcessing(); every > 0 {
 		c.SetProcessingTimer(event.WindowStart(c.ProcessingTime(), every) + every)
@@ -133,14 +135,20 @@ func (o *sessions[K, I, A, O]) everyProcessing() event.Duration {
 	return o.spec.Trigger.EveryProcessing
 }
 
+// fire emits a session, unless it was purged and nothing has come since.
 func (o *sessions[K, I, A, O]) fire(key K, r *run[A], firing Firing) {
+	purge := o.spec.Trigger.Purge
+	if purge && r.n == 0 {
+		return
+	}
+	r.n = 0
 	if o.emit == nil {
 		o.emit = func(v O) { o.results.Emit(o.at, v) }
 	}
 	end := r.last + o.spec.Windows.gap
 	o.at = end - 1
 	o.spec.Result(Window[K]{key, r.first, end, firing}, &r.sum, o.emit)
-	if firing == Early && o.spec.Trigger.Purge {
+	if purge {
 		r.sum = *new(A)
 	}
 }
@@ -254,13 +262,21 @@ func (o *sessions[K, I, A, O]) Append(dst []byte, s *runs[A]) []byte {
 func (o *sessions[K, I, A, O]) Load(_ uint8, src []byte, s *runs[A]) error {
 	r := wire.NewReader(src)
 	s.next = event.Time(r.Varint())
+	least := event.MinTime / 2 // bounds, so that nothing overflows later
 	for range r.Count() {
 		var v run[A]
 		v.first = event.Time(r.Varint())
 		v.last = v.first + event.Time(r.Uvarint())
 		v.n = int(r.Uvarint())
 		o.spec.Accumulator.Load(r, &v.sum)
+		if r.Err() != nil {
+			return r.Err()
+		}
+		if v.first < least || v.last < v.first || v.last > event.MaxTime/2 {
+			return fmt.Errorf("%w: a session from %v to %v after one to %v", wire.ErrCorrupt, v.first, v.last, least)
+		}
+		least = v.last + 1
 		s.list = append(s.list, v)
 	}
-	return r.Err()
+	return r.End()
 }

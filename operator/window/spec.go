@@ -41,7 +41,7 @@ type Spec[K operator.Key, I, A, O any] struct {
 	// by the event time of records. Nothing is late then.
 	ProcessingTime bool
 	// Lateness is how long after its end a window is kept for inputs that come
-	// late. Each of them has the window's result emitted anew.
+	// late. Each of them has the window's result emitted anew, at once.
 	Lateness event.Duration
 	// Trigger has windows emit before their end too.
 	Trigger Trigger
@@ -138,17 +138,28 @@ func (s *Spec[K, I, A, O]) check() error {
 // Trigger has windows emit what they have before their end. The zero Trigger
 // does not: a window emits when the watermark has passed it.
 type Trigger struct {
-	// Count has a window emit after every so many inputs. Not for sliding
-	// windows.
+	// Count has a window emit when so many inputs have come since it has emitted
+	// last. Not for sliding windows.
 	Count int
 	// Every has a window emit whenever so much time has passed: event time, or
-	// processing time for windows in that.
+	// processing time for windows in that. Moments are aligned to the epoch. A
+	// global window does so only if something has come since.
 	Every event.Duration
 	// EveryProcessing has a window emit whenever so much processing time has
 	// passed, for windows in event time too.
 	EveryProcessing event.Duration
-	// Purge empties a window that has emitted.
+	// Purge empties a window that has emitted, before its end or at it: the next
+	// result is of what has come since. A window that is empty emits nothing.
 	Purge bool
+}
+
+// tick is the first moment of Every from a time on.
+func (t *Trigger) tick(from event.Time) event.Time {
+	at := event.WindowStart(from, t.Every)
+	if at < from {
+		at += t.Every
+	}
+	return at
 }
 
 func (t Trigger) check(k kind) error {

@@ -47,7 +47,7 @@ func (o *windows[K, I, A, O]) prepare() {
 
 // place finds where an input of a time belongs that comes when time has come
 // to passed: the pane, and the first window that may still draw from it. It
-// is false if there is none.
+// is false if there is none: the input is late, or lies between windows.
 func (o *windows[K, I, A, O]) place(t, passed event.Time) (pane, from event.Time, ok bool) {
 	w := &o.spec.Windows
 	if w.kind == tumbling {
@@ -59,6 +59,37 @@ func (o *windows[K, I, A, O]) place(t, passed event.Time) (pane, from event.Time
 		from = w.after(passed - o.spec.Lateness)
 	}
 	return event.WindowStart(t, w.pane), from, from <= w.last(t)
+}
+
+// isLate reports whether an input that has no place is late.
+func (o *windows[K, I, A, O]) isLate(t, passed event.Time) bool {
+	return t+o.spec.Lateness <= passed
+}
+
+// again emits the windows anew that are over and that an input for a pane came
+// late for.
+func (o *windows[K, I, A, O]) again(key K, s *panes[A], pane, from, passed event.Time) {
+	if o.spec.Lateness == 0 {
+		return
+	}
+	w := &o.spec.Windows
+	for start := from; start <= w.last(pane) && start+w.size-1 <= passed; start += w.slide {
+		o.fire(key, s, start, Late)
+		o.purge(s, start)
+	}
+}
+
+// await sets the timer for the end of the first window to come that draws from
+// a pane. It reports whether there is one.
+func (o *windows[K, I, A, O]) await(c *operator.Context, pane, from, passed event.Time) bool {
+	w := &o.spec.Windows
+	start, last := max(from, w.after(passed)), w.last(pane)
+	if start > last { // they are all over, and only waited for late inputs
+		c.SetTimer(last + w.size - 1 + o.spec.Lateness)
+		return false
+	}
+	c.SetTimer(start + w.size - 1)
+	return true
 }
 
 // fire emits the window that begins at start, if anything is in it.
@@ -82,6 +113,7 @@ func (o *windows[K, I, A, O]) fire(key K, s *panes[A], start event.Time, firing 
 	o.at = end - 1
 	result := Window[K]{key, start, end, firing}
 	if n == 1 {
+		list[first].n = 0
 		o.spec.Result(result, &list[first].sum, o.emit)
 		return
 	}
@@ -123,10 +155,13 @@ func (o *windows[K, I, A, O]) close(s *panes[A], at event.Time) (next event.Time
 	return next
 }
 
-// ends reports whether a window ends right after a moment, and where it starts.
-func (o *windows[K, I, A, O]) ends(at event.Time) (start event.Time, ok bool) {
-	start = at + 1 - o.spec.Windows.size
-	return start, o.spec.Windows.last(start) == start
+// onTime emits the window that ends right after a moment, if there is one.
+func (o *windows[K, I, A, O]) onTime(key K, s *panes[A], at event.Time) {
+	start := at + 1 - o.spec.Windows.size
+	if o.spec.Windows.last(start) == start {
+		o.fire(key, s, start, OnTime)
+		o.purge(s, start)
+	}
 }
 
 // Warm is the list of panes, if there is one.
@@ -141,7 +176,7 @@ func (o *windows[K, I, A, O]) Append(dst []byte, s *panes[A]) []byte {
 
 // Load reads what Append wrote.
 func (o *windows[K, I, A, O]) Load(_ uint8, src []byte, s *panes[A]) error {
-	return s.load(src, &o.spec.Accumulator)
+	return s.load(src, &o.spec.Windows, &o.spec.Accumulator)
 }
 
 // timed is the operator of tumbling and sliding windows.
@@ -158,41 +193,22 @@ func (o *timed[K, I, A, O]) Fold(c *operator.Context, key K, s *panes[A], in *I)
 	}
 	start, from, ok := o.place(t, passed)
 	if !ok {
-		o.late.Emit(c.Time, *in)
+		if o.isLate(t, passed) {
+			o.late.Emit(c.Time, *in)
+		}
 		c.Unchanged()
 		return
 	}
 	p := s.at(start, from, &o.free)
 	o.spec.Add(&p.sum, in)
-	o.again(c, key, s, t, from)
-	o.await(c, max(from, o.spec.Windows.after(passed)), t)
-	if o.spec.Trigger != (Trigger{}) {
-		o.trigger(c, key, s, p, t)
+	open := true
+	if o.spec.ProcessingTime {
+		c.SetProcessingTimer(from + o.spec.Windows.size)
+	} else if open = o.await(c, start, from, passed); from+o.spec.Windows.size-1 <= passed {
+		o.again(key, s, start, from, passed)
 	}
-}
-
-// await sets the timer for the end of the first window to come that holds a
-// time.
-func (o *timed[K, I, A, O]) await(c *operator.Context, start, t event.Time) {
-	w := &o.spec.Windows
-	switch {
-	case o.spec.ProcessingTime:
-		c.SetProcessingTimer(start + w.size)
-	case start <= w.last(t):
-		c.SetTimer(start + w.size - 1)
-	default: // they are all over, and only waited for late inputs
-		c.SetTimer(w.last(t) + w.size - 1 + o.spec.Lateness)
-	}
-}
-
-// again emits the windows anew that are over and that an input came late for.
-func (o *timed[K, I, A, O]) again(c *operator.Context, key K, s *panes[A], t, from event.Time) {
-	if o.spec.Lateness == 0 {
-		return
-	}
-	w := &o.spec.Windows
-	for start := from; start <= w.last(t) && start+w.size-1 <= c.Watermark; start += w.slide {
-		o.fire(key, s, start, Late)
+	if open && o.spec.Trigger != (Trigger{}) {
+		o.trigger(c, key, s, p)
 	}
 }
 
@@ -201,9 +217,7 @@ func (o *timed[K, I, A, O]) Timer(c *operator.Context, key K, s *panes[A], at ev
 	if every := o.spec.Trigger.Every; every > 0 && at%every == 0 {
 		o.early(c, key, s, at)
 	}
-	if start, ok := o.ends(at); ok {
-		o.fire(key, s, start, OnTime)
-	}
+	o.onTime(key, s, at)
 	next := o.close(s, at)
 	if next != event.MaxTime {
 		c.SetTimer(next)
@@ -221,9 +235,7 @@ func (o *timed[K, I, A, O]) ProcessingTimer(c *operator.Context, key K, s *panes
 	if !o.spec.ProcessingTime {
 		return
 	}
-	if start, ok := o.ends(at - 1); ok {
-		o.fire(key, s, start, OnTime)
-	}
+	o.onTime(key, s, at-1)
 	next := o.close(s, at-1)
 	if next != event.MaxTime {
 		c.SetProcessingTimer(next + 1)

@@ -15,18 +15,17 @@ func (o *timed[K, I, A, O]) everyProcessing() event.Duration {
 }
 
 // trigger does what the trigger asks for when an input has been added.
-func (o *timed[K, I, A, O]) trigger(c *operator.Context, key K, s *panes[A], p *pane[A], t event.Time) {
-	g := &o.spec.Trigger
+func (o *timed[K, I, A, O]) trigger(c *operator.Context, key K, s *panes[A], p *pane[A]) {
+	g, from := &o.spec.Trigger, p.from
 	if g.Count > 0 {
 		if p.n++; p.n >= g.Count {
-			p.n = 0
 			start := p.start
 			o.fire(key, s, start, Early)
 			o.purge(s, start)
 		}
 	}
 	if g.Every > 0 && !o.spec.ProcessingTime {
-		c.SetTimer(event.WindowStart(max(t, c.Watermark), g.Every) + g.Every)
+		c.SetTimer(g.tick(max(from, c.Watermark+1)))
 	}
 	if every := max(g.EveryProcessing, o.everyProcessing()); every > 0 {
 		c.SetProcessingTimer(event.WindowStart(c.ProcessingTime(), every) + every)
@@ -76,7 +75,7 @@ func (o *timed[K, I, A, O]) open(key K, s *panes[A], by, passed event.Time) (any
 }
 
 // purge empties a window that has emitted, if the trigger says so.
-func (o *timed[K, I, A, O]) purge(s *panes[A], start event.Time) bool {
+func (o *windows[K, I, A, O]) purge(s *panes[A], start event.Time) bool {
 	if !o.spec.Trigger.Purge {
 		return false
 	}
