@@ -157,7 +157,7 @@ func (m *model) moment(at event.Time) {
 		switch every := m.trigger.Every; {
 		case w.end-1 == at:
 			m.fire(w, window.OnTime)
-		case every > 0 && tick%every == 0 && w.start <= tick && w.end-1 > at:
+		case every > 0 && tick%every == 0 && w.start < tick && w.end-1 > at:
 			m.fire(w, window.Early)
 		}
 	}

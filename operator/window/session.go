@@ -121,7 +121,7 @@ func (o *sessions[K, I, A, O]) wait(c *operator.Context, s *runs[A], at event.Ti
 func (o *sessions[K, I, A, O]) tick(c *operator.Context, first event.Time) {
 	g := &o.spec.Trigger
 	if g.Every > 0 && !o.spec.ProcessingTime {
-		c.SetTimer(g.tick(max(first, c.Watermark+1)))
+		c.SetTimer(g.tick(max(first, c.Watermark)))
 	}
 	if every := o.everyProcessing(); every > 0 {
 		c.SetProcessingTimer(event.WindowStart(c.ProcessingTime(), every) + every)
@@ -156,9 +156,11 @@ func (o *sessions[K, I, A, O]) fire(key K, r *run[A], firing Firing) {
 // Timer fires the sessions that are over, and lets go of those that nothing
 // can be late for.
 func (o *sessions[K, I, A, O]) Timer(c *operator.Context, key K, s *runs[A], at event.Time) {
-	every := o.spec.Trigger.Every
-	early := every > 0 && at%every == 0
-	if o.sweep(key, s, at, early) && early {
+	begun, every := event.MinTime, o.spec.Trigger.Every
+	if every > 0 && at%every == 0 {
+		begun = at
+	}
+	if o.sweep(key, s, at, begun) && begun == at {
 		c.SetTimer(at + every)
 	}
 	if at >= s.next {
@@ -188,9 +190,9 @@ func (o *sessions[K, I, A, O]) rearm(c *operator.Context, s *runs[A], at event.T
 	o.wait(c, s, next)
 }
 
-// sweep fires and drops sessions when time has come to at, fires the others if
-// it is time for that, and reports whether any is open.
-func (o *sessions[K, I, A, O]) sweep(key K, s *runs[A], at event.Time, early bool) (open bool) {
+// sweep fires and drops sessions when time has come to at, fires those early
+// that have begun before a moment, and reports whether any is open.
+func (o *sessions[K, I, A, O]) sweep(key K, s *runs[A], at, begun event.Time) (open bool) {
 	kept := s.list[:0]
 	for i := range s.list {
 		r := &s.list[i]
@@ -200,7 +202,7 @@ func (o *sessions[K, I, A, O]) sweep(key K, s *runs[A], at event.Time, early boo
 		}
 		if end > at {
 			open = true
-			if early && r.first <= at {
+			if r.first < begun {
 				o.fire(key, r, Early)
 			}
 		}
@@ -215,8 +217,7 @@ func (o *sessions[K, I, A, O]) sweep(key K, s *runs[A], at event.Time, early boo
 
 // ProcessingTimer does so for processing time.
 func (o *sessions[K, I, A, O]) ProcessingTimer(c *operator.Context, key K, s *runs[A], at event.Time) {
-	every := o.everyProcessing()
-	early := every > 0 && at%every == 0
+	begun, every := event.MinTime, o.everyProcessing()
 	if !o.spec.ProcessingTime {
 		open := false
 		for i := range s.list {
@@ -230,7 +231,10 @@ func (o *sessions[K, I, A, O]) ProcessingTimer(c *operator.Context, key K, s *ru
 		}
 		return
 	}
-	if o.sweep(key, s, at-1, early) && early {
+	if every > 0 && at%every == 0 {
+		begun = at
+	}
+	if o.sweep(key, s, at-1, begun) && begun == at {
 		c.SetProcessingTimer(at + every)
 	}
 	if at >= s.next {

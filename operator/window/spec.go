@@ -142,8 +142,9 @@ type Trigger struct {
 	// last. Not for sliding windows.
 	Count int
 	// Every has a window emit whenever so much time has passed: event time, or
-	// processing time for windows in that. Moments are aligned to the epoch. A
-	// global window does so only if something has come since.
+	// processing time for windows in that. Moments are aligned to the epoch, and
+	// lie between the start and the end of the window. A global window emits then
+	// only if something has come since.
 	Every event.Duration
 	// EveryProcessing has a window emit whenever so much processing time has
 	// passed, for windows in event time too.
@@ -153,13 +154,9 @@ type Trigger struct {
 	Purge bool
 }
 
-// tick is the first moment of Every from a time on.
-func (t *Trigger) tick(from event.Time) event.Time {
-	at := event.WindowStart(from, t.Every)
-	if at < from {
-		at += t.Every
-	}
-	return at
+// tick is the first moment of Every after a time.
+func (t *Trigger) tick(after event.Time) event.Time {
+	return event.WindowStart(after, t.Every) + t.Every
 }
 
 func (t Trigger) check(k kind) error {

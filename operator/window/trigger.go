@@ -25,7 +25,7 @@ func (o *timed[K, I, A, O]) trigger(c *operator.Context, key K, s *panes[A], p *
 		}
 	}
 	if g.Every > 0 && !o.spec.ProcessingTime {
-		c.SetTimer(g.tick(max(from, c.Watermark+1)))
+		c.SetTimer(g.tick(max(from, c.Watermark)))
 	}
 	if every := max(g.EveryProcessing, o.everyProcessing()); every > 0 {
 		c.SetProcessingTimer(event.WindowStart(c.ProcessingTime(), every) + every)
@@ -51,7 +51,7 @@ func (o *timed[K, I, A, O]) earlyProcessing(c *operator.Context, key K, s *panes
 	}
 }
 
-// open fires every window that begins by a moment and ends after passed, and
+// open fires every window that begins before a moment and ends after passed, and
 // reports whether there are any.
 func (o *timed[K, I, A, O]) open(key K, s *panes[A], by, passed event.Time) (any bool) {
 	w := &o.spec.Windows
@@ -60,7 +60,7 @@ func (o *timed[K, I, A, O]) open(key K, s *panes[A], by, passed event.Time) (any
 		p := s.all()[i]
 		for start := max(p.from, w.after(passed)); start <= w.last(p.start); start += w.slide {
 			any = true
-			if start <= done || start > by {
+			if start <= done || start >= by {
 				continue
 			}
 			done = start
