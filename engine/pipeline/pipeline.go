@@ -45,9 +45,9 @@ const (
 	// are run one after the other on the calling goroutine: waking another one
 	// would take longer than the work.
 	inlineRecords = 128
-	// DefaultSliceRecords and DefaultSliceTimers are those of Options.
-	DefaultSliceRecords = 1 << 15
-	DefaultSliceTimers  = 1 << 13
+	// sliceRecords and sliceTimers are the defaults of Options.
+	sliceRecords = 1 << 15
+	sliceTimers  = 1 << 13
 )
 
 // Pipeline is a topology laid out over shards. Its methods are called from one
@@ -108,8 +108,8 @@ func New(t *operator.Topology, o Options) (*Pipeline, error) {
 		exchanges: make([]operator.Exchange, len(nodes)),
 		senders:   make([]map[int]int, len(nodes)),
 
-		sliceRecords: cmp.Or(o.SliceRecords, DefaultSliceRecords),
-		sliceTimers:  cmp.Or(o.SliceTimers, DefaultSliceTimers),
+		sliceRecords: cmp.Or(o.SliceRecords, sliceRecords),
+		sliceTimers:  cmp.Or(o.SliceTimers, sliceTimers),
 	}
 	l := layout{p, o, max(1, o.Partitions)}
 	if err := l.check(); err != nil {

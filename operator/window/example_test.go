@@ -25,8 +25,10 @@ type purchase struct {
 }
 
 var purchaseCodec = codec.Codec[purchase]{
-	Append: func(dst []byte, p *purchase) []byte { return wire.AppendVarint(wire.AppendString(dst, p.User), p.Price) },
-	Load:   func(r *wire.Reader, p *purchase) { p.User, p.Price = r.String(), r.Varint() },
+	Append: func(dst []byte, p *purchase) []byte {
+		return wire.AppendVarint(wire.AppendString(dst, p.User), p.Price)
+	},
+	Load: func(r *wire.Reader, p *purchase) { p.User, p.Price = r.String(), r.Varint() },
 }
 
 func buy(h *harness.Harness[purchase]) {
