@@ -37,9 +37,9 @@ type Options[T any] struct {
 	Topology *operator.Topology
 	Source   Source[T]
 	// Watermarks makes the strategy of a partition: how far event time has come
-	// in it. Where one partition is behind the others, how late a record is
-	// depends on how far they have been read, as everywhere; the blocks of a
-	// log do not have that.
+	// in it. With several partitions it is decided by the block which records
+	// are late: how far the others have been read then is an accident, as
+	// everywhere; the blocks of a log do not have that.
 	Watermarks func() watermark.Strategy
 	// Idle is how long, in processing time, a partition without records holds
 	// event time up; 0 means for ever.
@@ -89,7 +89,7 @@ type partition[T any] struct {
 	send      func(operator.Meta, *T)
 	emit      func(event.Time, *T)
 	watermark watermark.Strategy
-	from, to  event.Time // between which the block's watermark is, when others are regarded
+	from, to  event.Time // between which the watermarks of the block's records are
 	now       event.Time // processing time of the block
 	position  uint64
 	ended     bool
@@ -217,8 +217,13 @@ func (j *Job[T]) Close() error {
 func (j *Job[T]) Block() (int, error) {
 	now := event.FromGo(j.options.Now())
 	j.watermarks.StartBlock(now)
-	for i, p := range j.partitions {
-		p.now, p.from, p.to = now, j.watermarks.Watermark(), j.watermarks.Others(i)
+	for _, p := range j.partitions {
+		p.now, p.from, p.to = now, j.watermarks.Watermark(), event.MaxTime
+		if len(j.partitions) > 1 {
+			// What the block has of one partition is folded before what it has of
+			// the next: within a block time can not come further for one of them.
+			p.to = p.from
+		}
 	}
 	pipeline.Parallel(len(j.partitions), j.options.Shards == 1, func(i int) { j.partitions[i].next(j.options.BlockRecords) })
 	n, ended := 0, true

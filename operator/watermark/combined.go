@@ -116,18 +116,6 @@ func (c *Combined) Settle(partition int) {
 	c.advance()
 }
 
-// Others is how far the watermark may go but for one partition: the least of
-// the others that count, event.MaxTime if none does.
-func (c *Combined) Others(partition int) event.Time {
-	least := event.MaxTime
-	for i, bound := range c.bounds {
-		if i != partition {
-			least = min(least, bound)
-		}
-	}
-	return least
-}
-
 // End says that a partition has no further records.
 func (c *Combined) End(partition int) {
 	p := &c.partitions[partition]
