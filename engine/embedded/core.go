@@ -48,7 +48,7 @@ type core struct {
 	// that is: after an operator has failed, to find out on which.
 	careful bool
 	row     int
-	failing failingEvent
+	failing event.Event
 	folding bool // it is being folded
 
 	late uint64 // events that the watermark had passed, since the start
@@ -137,7 +137,7 @@ func (c *core) applyEvents(b *eventlog.Block) error {
 		}
 		c.send(m, &e)
 		if c.careful {
-			c.failing.Event, c.folding = e.Event, true
+			c.failing, c.folding = e.Event, true
 			if err := c.finish(b); err != nil {
 				return err
 			}

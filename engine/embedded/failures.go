@@ -1,14 +1,12 @@
 package embedded
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
 	"millrace/catalog"
 	"millrace/engine/pipeline"
 	"millrace/event"
-	"millrace/event/wire"
 	"millrace/eventlog"
 )
 
@@ -85,8 +83,8 @@ func (e *Engine) failed(f *failure, err error) (again bool, _ error) {
 	if f.skipped++; f.skipped > mostSkipped {
 		return false, fmt.Errorf("operators fail on more than %d events", mostSkipped)
 	}
-	raw, user := e.core.failing.describe()
-	letter := eventlog.DeadLetter{Time: event.FromGo(e.options.Now()), Raw: raw, User: user, Error: fmt.Sprintf(
+	failing := &e.core.failing
+	letter := eventlog.DeadLetter{Time: event.FromGo(e.options.Now()), Raw: event.AppendJSON(nil, failing), User: failing.User, Error: fmt.Sprintf(
 		"stage %s failed on it %d times, at key %q: %v", operator.Stage, f.tries, operator.Key, operator.Panic)}
 	log.Error("the event is skipped, and stored as a dead letter", "event", f.row)
 	return true, policy.Skip(block, f.row, letter)
@@ -130,30 +128,4 @@ func (e *Engine) replay(careful uint64) error {
 	e.stats.recovered(e.core)
 	e.options.Logger.Info("recovered", "checkpoint", from, "blocks", e.core.block, "took", e.options.Now().Sub(began))
 	return nil
-}
-
-// failingEvent is the event that is being folded with care.
-type failingEvent struct{ event.Event }
-
-// describe writes the event as JSON, as its sender may have.
-func (f *failingEvent) describe() (raw []byte, user string) {
-	shape := struct {
-		ID        string          `json:"event_id,omitempty"`
-		User      string          `json:"user_id"`
-		Item      string          `json:"item_id"`
-		Type      string          `json:"event_type"`
-		Value     *float64        `json:"value,omitempty"`
-		Timestamp int64           `json:"timestamp"`
-		Session   string          `json:"session_id,omitempty"`
-		Request   string          `json:"request_id,omitempty"`
-		Metadata  json.RawMessage `json:"metadata,omitempty"`
-	}{f.ID, f.User, f.Item, f.Type, nil, int64(f.Time), f.Session, f.Request, f.Metadata}
-	if f.HasValue {
-		shape.Value = &f.Value
-	}
-	raw, err := json.Marshal(shape)
-	if err != nil {
-		raw = wire.AppendString(nil, f.User) // a value that JSON has no form for
-	}
-	return raw, f.User
 }
