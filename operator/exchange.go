@@ -6,6 +6,7 @@ import (
 
 	"millrace/event"
 	"millrace/internal/hashindex"
+	"millrace/internal/splitmix"
 )
 
 // Exchange carries records from shards of one stage to shards of another, by
@@ -126,7 +127,7 @@ func (x *exchange[K, I]) merge(lanes []lane[I], m Meta, v *I) {
 	if l.last < len(l.rows) && x.into(&l.rows[l.last], k, m, v) {
 		return
 	}
-	seen := l.seen.Find(mix(hash ^ x.combine.Hash(v)))
+	seen := l.seen.Find(splitmix.Mix(hash ^ x.combine.Hash(v)))
 	if seen.At != hashindex.None && x.into(&l.rows[seen.At], k, m, v) {
 		l.last = int(seen.At)
 		return

@@ -7,6 +7,7 @@ import (
 
 	"millrace/event"
 	"millrace/event/wire"
+	"millrace/internal/splitmix"
 )
 
 // KeyGroups is the fixed number of groups that keys are divided into. A shard
@@ -26,20 +27,13 @@ func hasher[K Key]() func(K) uint64 {
 	case string:
 		f = xxhash.Sum64String
 	case uint64:
-		f = mix
+		f = splitmix.Mix
 	}
 	return f.(func(K) uint64)
 }
 
 // ShardOf is the shard that owns a key group when there are so many shards.
 func ShardOf(group, shards int) int { return group * shards / KeyGroups }
-
-// mix is the finaliser of splitmix64 (Steele, Lea, Flood 2014).
-func mix(z uint64) uint64 {
-	z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
-	z = (z ^ (z >> 27)) * 0x94D049BB133111EB
-	return z ^ (z >> 31)
-}
 
 // KeyBytes appends a key's stored form: a string as it is, a number as eight
 // bytes big-endian, so that stored keys sort like the keys.

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"millrace/internal/splitmix"
 )
 
 // The index of slots is a map, also where hashes collide and keys are taken out.
@@ -13,7 +15,7 @@ func TestSlotsAreAMap(t *testing.T) {
 		want := map[uint64]uint32{}
 		hash := func(k uint64) uint64 { return (k % 5) << 32 }
 		if rapid.Bool().Draw(t, "spread") {
-			hash = func(k uint64) uint64 { return mix(k) }
+			hash = splitmix.Mix
 		}
 		for range rapid.IntRange(1, 400).Draw(t, "steps") {
 			k := rapid.Uint64Range(0, 40).Draw(t, "key")

@@ -3,11 +3,12 @@ package reference
 import (
 	"millrace/event"
 	"millrace/event/wire"
+	"millrace/internal/splitmix"
 	"millrace/operator"
 )
 
 // Hash adds a field to the hash of a row, which begins with the tag of the job.
-func Hash(x, field uint64) uint64 { return mix((x ^ field) + gamma) }
+func Hash(x, field uint64) uint64 { return splitmix.Mix((x ^ field) + splitmix.Gamma) }
 
 // Digest is what the rows of a job come to, in any order: how many there are,
 // and the wrapping sum of their hashes.

@@ -11,6 +11,7 @@ import (
 
 	"millrace/engine/job"
 	"millrace/event"
+	"millrace/internal/splitmix"
 )
 
 // Event is one generated event. Its time travels beside it.
@@ -41,19 +42,11 @@ const (
 	slot         = 600_000 // events between two changes of the active users
 	maxDelay     = 5000 * event.Millisecond
 	seed         = 42
-	gamma        = 0x9E3779B97F4A7C15
 	partitions   = 2
 )
 
-// mix is the finaliser of splitmix64 (Steele, Lea, Flood 2014).
-func mix(z uint64) uint64 {
-	z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
-	z = (z ^ (z >> 27)) * 0x94D049BB133111EB
-	return z ^ (z >> 31)
-}
-
 // draw is the n-th output, from 0, of splitmix64 with the seed.
-func draw(n uint64) uint64 { return mix(seed + (n+1)*gamma) }
+func draw(n uint64) uint64 { return splitmix.Mix(seed + (n+1)*splitmix.Gamma) }
 
 // popularity is the Zipf distribution of items with exponent 1.1, as cumulated
 // probabilities of 53 bits, and where to begin to look in it.

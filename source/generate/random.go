@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sort"
 	"strconv"
+
+	"millrace/internal/splitmix"
 )
 
 // random is the one stream of chance of a generator: PCG-DXSM, whose output is
@@ -52,10 +54,7 @@ func scale(x uint64, n int) int {
 // mix is a hash of two numbers: the finaliser of SplitMix64 (Steele, Lea and
 // Flood 2014) over their sum with its increment.
 func mix(a, b uint64) uint64 {
-	z := a + b*0x9e3779b97f4a7c15 + 0x9e3779b97f4a7c15
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
+	return splitmix.Mix(a + b*splitmix.Gamma + splitmix.Gamma)
 }
 
 // derive chains mix over several numbers.

@@ -1,6 +1,8 @@
 // Package filter has a Bloom filter that grows.
 package filter
 
+import "millrace/internal/splitmix"
+
 // Filter remembers the hashes of keys, and now and then one that it was never
 // told of: a Bloom filter whose probes for a key lie in one cache line (Putze,
 // Sanders, Singler 2007), in generations that double.
@@ -32,7 +34,7 @@ func (f *Filter) Add(hash uint64) {
 	}
 	g := &f.generations[n-1]
 	line := g.line(hash)
-	probes := mix(hash)
+	probes := splitmix.Mix(hash)
 	for range filterProbes {
 		line[probes>>6&7] |= 1 << (probes & 63)
 		probes >>= 9
@@ -46,7 +48,7 @@ func (g *generation) line(hash uint64) *[8]uint64 { return &g.lines[hash>>20&uin
 func (f *Filter) Has(hash uint64) bool {
 	for i := range f.generations {
 		line, found := f.generations[i].line(hash), true
-		for n, probes := 0, mix(hash); n < filterProbes && found; n++ {
+		for n, probes := 0, splitmix.Mix(hash); n < filterProbes && found; n++ {
 			found = line[probes>>6&7]&(1<<(probes&63)) != 0
 			probes >>= 9
 		}
@@ -63,11 +65,4 @@ func (f *Filter) Bytes() (n int64) {
 		n += int64(len(f.generations[i].lines)) * 64
 	}
 	return n
-}
-
-// mix is the finaliser of splitmix64 (Steele, Lea, Flood 2014).
-func mix(z uint64) uint64 {
-	z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
-	z = (z ^ (z >> 27)) * 0x94D049BB133111EB
-	return z ^ (z >> 31)
 }
