@@ -13,6 +13,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"millrace/internal/durable"
 	"millrace/objectstore"
 	"millrace/state"
 )
@@ -38,7 +41,7 @@ func (s *Store) fetch(ctx context.Context, m *Manifest, dir string) error {
 		return createSynced(filepath.Join(dir, f.Name))
 	})
 	if err == nil {
-		err = errors.Join(syncDir(dir), syncDir(filepath.Dir(dir)))
+		err = errors.Join(durable.SyncDir(vfs.Default, dir), durable.SyncDir(vfs.Default, filepath.Dir(dir)))
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("fetch %w", err), os.RemoveAll(dir))
@@ -157,14 +160,6 @@ func createSynced(path string) (syncedFile, error) {
 
 // Close implements io.Closer.
 func (f syncedFile) Close() error { return errors.Join(f.Sync(), f.File.Close()) }
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
 
 // nowhere is where Verify writes to.
 type nowhere struct{}

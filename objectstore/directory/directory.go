@@ -15,6 +15,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"millrace/internal/durable"
 	"millrace/objectstore"
 )
 
@@ -61,7 +64,7 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, size int64) er
 
 func (s *Store) put(ctx context.Context, key string, r io.Reader, size int64) (err error) {
 	dir := filepath.Dir(s.path(key))
-	if err := errors.Join(makeDir(dir), makeDir(filepath.Join(s.root, incoming))); err != nil {
+	if err := errors.Join(durable.MakeDir(vfs.Default, dir), durable.MakeDir(vfs.Default, filepath.Join(s.root, incoming))); err != nil {
 		return err
 	}
 	if err := s.clear(); err != nil {
@@ -83,7 +86,7 @@ func (s *Store) put(ctx context.Context, key string, r io.Reader, size int64) (e
 	if err := os.Rename(f.Name(), s.path(key)); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return durable.SyncDir(vfs.Default, dir)
 }
 
 // clear removes what Puts that were cut off have left.
@@ -190,7 +193,7 @@ func (s *Store) Delete(_ context.Context, key string) error {
 		return nil
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(s.path(key)))
+		err = durable.SyncDir(vfs.Default, filepath.Dir(s.path(key)))
 	}
 	if err != nil {
 		return failed("delete", key, err)
@@ -211,32 +214,6 @@ func failed(doing, key string, err error) error {
 		kind = objectstore.ErrDenied
 	}
 	return fmt.Errorf("%s %s: %w: %w", doing, key, kind, err)
-}
-
-// makeDir makes a directory and its missing parents so that they survive a
-// power cut.
-func makeDir(dir string) error {
-	if info, err := os.Stat(dir); err == nil && info.IsDir() {
-		return nil
-	}
-	parent := filepath.Dir(dir)
-	if parent != dir {
-		if err := makeDir(parent); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(parent)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // contextReader reads until ctx ends.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"millrace/internal/durable"
 	"millrace/state"
 )
 
@@ -88,7 +89,7 @@ func (d *directory) open() error {
 			d.sizes[name] = info.Size()
 		}
 	}
-	return syncDir(d.fs, d.path)
+	return durable.SyncDir(d.fs, d.path)
 }
 
 // read opens a file; the reader has not read anything.
@@ -128,7 +129,7 @@ func (d *directory) write(h *header, fill func(*writer) error) (string, error) {
 		d.set(name, size)
 		err = d.fs.Rename(path+unfinished, path)
 		if err == nil {
-			if err = syncDir(d.fs, d.path); err == nil {
+			if err = durable.SyncDir(d.fs, d.path); err == nil {
 				return name, nil
 			}
 			_ = d.remove(name) // or else it is removed with the obsolete ones
@@ -198,33 +199,7 @@ func (d *directory) removeAllBut(keep map[string]bool) error {
 	for _, name := range names {
 		err = errors.Join(err, d.remove(name))
 	}
-	return errors.Join(err, syncDir(d.fs, d.path))
-}
-
-// makeDir makes a directory and its missing parents so that they survive a
-// power cut.
-func makeDir(fs vfs.FS, dir string) error {
-	if _, err := fs.Stat(dir); err == nil {
-		return nil
-	}
-	parent := fs.PathDir(dir)
-	if parent != dir {
-		if err := makeDir(fs, parent); err != nil {
-			return err
-		}
-	}
-	if err := fs.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return syncDir(fs, parent)
-}
-
-func syncDir(fs vfs.FS, dir string) error {
-	d, err := fs.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(err, durable.SyncDir(d.fs, d.path))
 }
 
 // lockDir takes the directory for this backend, with the same file as a

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"millrace/internal/durable"
 	"millrace/state"
 	"millrace/state/memory"
 )
@@ -62,7 +63,7 @@ func Open(dir string, o Options) (*Backend, error) {
 }
 
 func (b *Backend) open() (err error) {
-	if err := makeDir(b.dir.fs, b.dir.path); err != nil {
+	if err := durable.MakeDir(b.dir.fs, b.dir.path); err != nil {
 		return err
 	}
 	if b.lock, err = lockDir(b.dir.fs, b.dir.path); err != nil {

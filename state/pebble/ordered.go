@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"millrace/internal/durable"
 )
 
 // orderedFS is a file system on which a marker cannot outlive what it points
@@ -16,7 +18,7 @@ type orderedFS struct{ vfs.FS }
 // Create implements vfs.FS.
 func (f orderedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if strings.HasPrefix(f.PathBase(name), "marker.") {
-		if err := syncDir(f.FS, f.PathDir(name)); err != nil {
+		if err := durable.SyncDir(f.FS, f.PathDir(name)); err != nil {
 			return nil, err
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 
+	"millrace/internal/durable"
 	"millrace/state"
 )
 
@@ -68,7 +69,7 @@ func (b *Backend) open() (err error) {
 		if _, err := b.fs.Stat(b.dir); err != nil {
 			return err
 		}
-	} else if err := makeDir(b.fs, b.dir); err != nil {
+	} else if err := durable.MakeDir(b.fs, b.dir); err != nil {
 		return err
 	}
 	if b.lock, err = lockDir(b.dir, b.fs); err != nil {
@@ -147,32 +148,6 @@ func databaseOptions(fs vfs.FS, o Options) *pebble.Options {
 	}
 	opts.EnsureDefaults()
 	return opts
-}
-
-// makeDir makes a directory and its missing parents so that they survive a
-// power cut.
-func makeDir(fs vfs.FS, dir string) error {
-	if _, err := fs.Stat(dir); err == nil {
-		return nil
-	}
-	parent := fs.PathDir(dir)
-	if parent != dir {
-		if err := makeDir(fs, parent); err != nil {
-			return err
-		}
-	}
-	if err := fs.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return syncDir(fs, parent)
-}
-
-func syncDir(fs vfs.FS, dir string) error {
-	d, err := fs.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // lockDir takes the directory for this backend. When the lock is held the

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"millrace/internal/durable"
 	"millrace/state"
 )
 
@@ -158,7 +159,7 @@ func (l *lookup) close() error {
 // has left in it.
 func (b *Backend) clearIncoming() error {
 	dir := b.fs.PathJoin(b.dir, incoming)
-	if err := makeDir(b.fs, dir); err != nil {
+	if err := durable.MakeDir(b.fs, dir); err != nil {
 		return err
 	}
 	names, err := b.fs.List(dir)
