@@ -142,29 +142,20 @@ type userStatistic struct {
 }
 
 // userStatistics is J5: count, sum, least and largest value of each user's
-// events in three windows.
+// events in three kinds of windows.
 func userStatistics(source operator.Stream[Event]) {
-	var all []operator.Stream[userStatistic]
-	for kind, w := range []struct {
-		name    string
-		windows window.Assigner
-	}{
-		{"minute", window.Tumbling(event.Minute)},
-		{"five minutes", window.Tumbling(5 * event.Minute)},
-		{"sliding minute", window.Sliding(event.Minute, 30*event.Second)},
-	} {
-		h := window.Add(source, window.Spec[uint64, Event, statistics, userStatistic]{
-			Name: w.name, Subject: operator.SubjectUser, Key: user, Windows: w.windows,
-			Add:         func(s *statistics, e *Event) { s.add(e.Value) },
-			Merge:       (*statistics).merge,
-			Accumulator: statisticsCodec,
-			Result: func(w window.Window[uint64], s *statistics, emit func(userStatistic)) {
-				emit(userStatistic{uint64(kind), w.Key, w.Start, *s})
-			},
-		})
-		all = append(all, window.Results[userStatistic](h))
-	}
-	sink(operator.Union(all...), func(r *userStatistic) uint64 {
+	statistic := window.Add(source, window.Spec[uint64, Event, statistics, userStatistic]{
+		Name: "statistics", Subject: operator.SubjectUser, Key: user,
+		Windows:     window.Tumbling(event.Minute),
+		More:        []window.Assigner{window.Tumbling(5 * event.Minute), window.Sliding(event.Minute, 30*event.Second)},
+		Add:         func(s *statistics, e *Event) { s.add(e.Value) },
+		Merge:       (*statistics).merge,
+		Accumulator: statisticsCodec,
+		Result: func(w window.Window[uint64], s *statistics, emit func(userStatistic)) {
+			emit(userStatistic{uint64(w.Index), w.Key, w.Start, *s})
+		},
+	})
+	sink(window.Results[userStatistic](statistic), func(r *userStatistic) uint64 {
 		x := Hash(Hash(Hash(Hash(5, r.kind), r.user), uint64(r.start)), r.count)
 		return Hash(Hash(Hash(x, r.sum), uint64(r.min)), uint64(r.max))
 	})

@@ -80,33 +80,16 @@ func divisor[T ~int64 | ~int](a, b T) T {
 	return a
 }
 
-// last is the start of the last window that holds a time.
+// paned reports whether windows are made of panes.
+func (a *Assigner) paned() bool { return a.kind == tumbling || a.kind == sliding }
+
+// last is the start of the last window that has begun at a time.
 func (a *Assigner) last(t event.Time) event.Time { return event.WindowStart(t, a.slide) }
 
-// first is the start of the first window that holds a time, or, for the start
-// of a pane, the pane.
+// first is the start of the first window that ends after a time.
 func (a *Assigner) first(t event.Time) event.Time {
 	if a.kind == tumbling {
 		return a.last(t)
 	}
 	return event.WindowStart(t-a.size, a.slide) + a.slide
-}
-
-// after is the start of the first window whose last moment is after a time.
-func (a *Assigner) after(t event.Time) event.Time {
-	if t == event.MinTime {
-		return t
-	}
-	return event.WindowStart(t+1-a.size, a.slide) + a.slide
-}
-
-// has reports whether there can be a pane at start from which windows draw from
-// the one that begins at from on.
-func (a *Assigner) has(start, from event.Time) bool {
-	const bound = event.MaxTime / 2 // so that nothing below overflows
-	if start < -bound || start > bound || from < -bound || from > bound {
-		return false
-	}
-	return event.WindowStart(start, a.pane) == start && event.WindowStart(from, a.slide) == from &&
-		a.first(start) <= from && from <= a.last(start)
 }

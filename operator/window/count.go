@@ -69,19 +69,7 @@ func (o *counts[K, I, A, O]) Fold(c *operator.Context, key K, s *tally[A], in *I
 	if s.n++; g.Count > 0 && s.n >= g.Count {
 		o.fireGlobal(c, key, s)
 	}
-	if g.Every > 0 && !o.spec.ProcessingTime {
-		c.SetTimer(event.WindowStart(max(c.Time, c.Watermark), g.Every) + g.Every)
-	}
-	if every := o.everyProcessing(); every > 0 {
-		c.SetProcessingTimer(event.WindowStart(c.ProcessingTime(), every) + every)
-	}
-}
-
-func (o *counts[K, I, A, O]) everyProcessing() event.Duration {
-	if o.spec.ProcessingTime {
-		return max(o.spec.Trigger.Every, o.spec.Trigger.EveryProcessing)
-	}
-	return o.spec.Trigger.EveryProcessing
+	o.spec.tick(c, c.Time)
 }
 
 // count adds an input to the last step, and emits when a window's step is full.

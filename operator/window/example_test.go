@@ -121,11 +121,13 @@ func (s *statistics) merge(from *statistics) {
 	s.least, s.most = min(s.least, from.least), max(s.most, from.most)
 }
 
-// Statistics of all purchases over a minute, every half minute.
+// Statistics of all purchases over each minute, each five minutes, and the last
+// minute every half minute: added up once for all three.
 func ExampleWhole() {
 	h := harness.Stage(quiet{}, harness.Options{}, func(purchases operator.Stream[purchase]) {
 		window.Whole(purchases, window.Spec[uint64, purchase, statistics, string]{
-			Name: "purchases", Windows: window.Sliding(event.Minute, 30*event.Second),
+			Name: "purchases", Windows: window.Tumbling(event.Minute),
+			More: []window.Assigner{window.Tumbling(5 * event.Minute), window.Sliding(event.Minute, 30*event.Second)},
 			Add: func(s *statistics, p *purchase) {
 				s.merge(&statistics{1, p.Price, p.Price, p.Price})
 			},
@@ -142,15 +144,18 @@ func ExampleWhole() {
 				},
 			},
 			Result: func(w window.Window[uint64], s *statistics, emit func(string)) {
-				emit(fmt.Sprintf("until %s: %+v", w.End.Go().Format("15:04:05"), *s))
+				emit(fmt.Sprintf("%d s until %s: %+v", (w.End-w.Start)/event.Second, w.End.Go().Format("15:04:05"), *s))
 			},
 		})
 	})
 	buy(h)
 	print[string](h)
 	// Output:
-	// until 00:00:30: {count:2 sum:11 least:3 most:8}
-	// until 00:01:00: {count:3 sum:16 least:3 most:8}
-	// until 00:01:30: {count:2 sum:6 least:1 most:5}
-	// until 00:02:00: {count:1 sum:1 least:1 most:1}
+	// 60 s until 00:00:30: {count:2 sum:11 least:3 most:8}
+	// 60 s until 00:01:00: {count:3 sum:16 least:3 most:8}
+	// 60 s until 00:01:00: {count:3 sum:16 least:3 most:8}
+	// 60 s until 00:01:30: {count:2 sum:6 least:1 most:5}
+	// 60 s until 00:02:00: {count:1 sum:1 least:1 most:1}
+	// 60 s until 00:02:00: {count:1 sum:1 least:1 most:1}
+	// 300 s until 00:05:00: {count:4 sum:17 least:1 most:8}
 }

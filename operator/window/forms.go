@@ -90,7 +90,7 @@ func Whole[I, A, O any](in operator.Stream[I], spec Spec[uint64, I, A, O]) opera
 func respec[K operator.Key, I, A, B, O any](s Spec[K, I, A, O]) Spec[K, I, B, O] {
 	return Spec[K, I, B, O]{
 		Name: s.Name, Subject: s.Subject, Version: s.Version, Parallelism: s.Parallelism,
-		Key: s.Key, Windows: s.Windows, ProcessingTime: s.ProcessingTime, Lateness: s.Lateness,
+		Key: s.Key, Windows: s.Windows, More: s.More, ProcessingTime: s.ProcessingTime, Lateness: s.Lateness,
 		Trigger: s.Trigger, Combine: s.Combine,
 	}
 }

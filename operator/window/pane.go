@@ -11,16 +11,21 @@ import (
 )
 
 // pane is a part of windows, with what was added to it: a whole window if
-// windows tumble. What a late input adds goes to a pane of its own, from which
-// only the windows draw that were not closed when it came.
+// windows tumble. Only the windows draw from it that end after its cut: those
+// that were not closed when its inputs came. Of inputs that were late for none
+// the cut is the start.
 type pane[A any] struct {
 	start event.Time
-	from  event.Time // the start of the first window that draws from it
-	n     int        // inputs since the last firing, if a trigger counts them
+	cut   event.Time
+	n     int // inputs since the last firing, if a trigger counts them
 	sum   A
 }
 
-// panes are those of a key, in the order of start and from. A single one, as
+// drawn reports whether a window that holds the pane, and ends at a moment, draws
+// from it.
+func (p *pane[A]) drawn(end event.Time) bool { return p.cut < end }
+
+// panes are those of a key, in the order of start and cut. A single one, as
 // tumbling windows mostly have, lies in one, which is in the key's slot.
 type panes[A any] struct {
 	one  pane[A]
@@ -40,16 +45,19 @@ func (s *panes[A]) all() []pane[A] {
 }
 
 // at is a pane, a new one if there is none. It is valid until the next call.
-func (s *panes[A]) at(start, from event.Time, free *spare[A]) *pane[A] {
+func (s *panes[A]) at(start, cut event.Time, free *spare[A]) (p *pane[A], fresh bool) {
+	if s.list == nil && s.any && s.one.start == start && s.one.cut == cut {
+		return &s.one, false
+	}
 	list := s.all()
 	i := len(list)
-	for i > 0 && (list[i-1].start > start || list[i-1].start == start && list[i-1].from > from) {
+	for i > 0 && (list[i-1].start > start || list[i-1].start == start && list[i-1].cut > cut) {
 		i--
 	}
-	if i > 0 && list[i-1].start == start && list[i-1].from == from {
-		return &list[i-1]
+	if i > 0 && list[i-1].start == start && list[i-1].cut == cut {
+		return &list[i-1], false
 	}
-	p := &s.one
+	p = &s.one
 	if s.any {
 		if s.list == nil {
 			s.list = append(free.takeList(), s.one)
@@ -59,9 +67,9 @@ func (s *panes[A]) at(start, from event.Time, free *spare[A]) *pane[A] {
 		p = &s.list[i]
 	}
 	s.any = true
-	p.start, p.from, p.n = start, from, 0
+	p.start, p.cut, p.n = start, cut, 0
 	free.take(&p.sum)
-	return p
+	return p, true
 }
 
 // drop lets go of the first n panes.
@@ -129,34 +137,38 @@ func (f *spare[A]) giveList(list []pane[A]) {
 	}
 }
 
-// append and load are the stored form of panes.
-func (s *panes[A]) append(dst []byte, c *codec.Codec[A]) []byte {
+// append and load are the stored form of panes: how long they are, then each.
+func (s *panes[A]) append(dst []byte, g *grid, c *codec.Codec[A]) []byte {
 	list := s.all()
+	dst = wire.AppendUvarint(dst, uint64(g.pane))
 	dst = wire.AppendUvarint(dst, uint64(len(list)))
 	for i := range list {
 		p := &list[i]
 		dst = wire.AppendVarint(dst, int64(p.start))
-		dst = wire.AppendVarint(dst, int64(p.start-p.from))
+		dst = wire.AppendUvarint(dst, uint64(p.cut-p.start))
 		dst = wire.AppendUvarint(dst, uint64(p.n))
 		dst = c.Append(dst, &p.sum)
 	}
 	return dst
 }
 
-func (s *panes[A]) load(src []byte, w *Assigner, c *codec.Codec[A]) error {
+func (s *panes[A]) load(src []byte, g *grid, c *codec.Codec[A]) error {
 	r := wire.NewReader(src)
-	n := r.Count()
+	length, n := event.Duration(r.Uvarint()), r.Count()
+	if r.Err() == nil && length != g.pane {
+		return fmt.Errorf("%w: panes of %d ms: these windows have panes of %d ms", wire.ErrCorrupt, length, g.pane)
+	}
 	for i := range n {
 		var p pane[A]
 		p.start = event.Time(r.Varint())
-		p.from = p.start - event.Time(r.Varint())
+		p.cut = p.start + event.Time(r.Uvarint())
 		p.n = int(r.Uvarint())
 		c.Load(r, &p.sum)
 		if r.Err() != nil {
 			return r.Err()
 		}
-		if !w.has(p.start, p.from) || i > 0 && !s.all()[i-1].before(&p) {
-			return fmt.Errorf("%w: no pane of these windows: %v, for windows from %v on", wire.ErrCorrupt, p.start, p.from)
+		if !g.has(p.start, p.cut) || i > 0 && !s.all()[i-1].before(&p) {
+			return fmt.Errorf("%w: no pane of these windows: %v, for windows that end after %v", wire.ErrCorrupt, p.start, p.cut)
 		}
 		s.any = true
 		if n == 1 {
@@ -170,5 +182,5 @@ func (s *panes[A]) load(src []byte, w *Assigner, c *codec.Codec[A]) error {
 
 // before is the order of panes.
 func (p *pane[A]) before(q *pane[A]) bool {
-	return p.start < q.start || p.start == q.start && p.from < q.from
+	return p.start < q.start || p.start == q.start && p.cut < q.cut
 }

@@ -64,6 +64,7 @@ var visitCodec = codec.Codec[visit]{
 // kind is what the stages under test have in common.
 type kind struct {
 	windows    window.Assigner
+	more       []window.Assigner
 	processing bool
 	lateness   event.Duration
 	trigger    window.Trigger
@@ -71,7 +72,7 @@ type kind struct {
 
 func specOf[K operator.Key, A, O any](k kind, name string, key func(*visit) K) window.Spec[K, visit, A, O] {
 	return window.Spec[K, visit, A, O]{
-		Name: name, Key: key, Windows: k.windows, ProcessingTime: k.processing, Lateness: k.lateness, Trigger: k.trigger,
+		Name: name, Key: key, Windows: k.windows, More: k.more, ProcessingTime: k.processing, Lateness: k.lateness, Trigger: k.trigger,
 	}
 }
 

@@ -101,7 +101,7 @@ func (o *sessions[K, I, A, O]) await(c *operator.Context, key K, s *runs[A], r *
 	if g := &o.spec.Trigger; g.Count > 0 && r.n >= g.Count {
 		o.fire(key, r, Early)
 	}
-	o.tick(c, r.first)
+	o.spec.tick(c, r.first)
 }
 
 // wait sets the timer, unless there is one that comes up before.
@@ -117,24 +117,6 @@ func (o *sessions[K, I, A, O]) wait(c *operator.Context, s *runs[A], at event.Ti
 	}
 }
 
-// tick sets the timers of early firings.
-func (o *sessions[K, I, A, O]) tick(c *operator.Context, first event.Time) {
-	g := &o.spec.Trigger
-	if g.Every > 0 && !o.spec.ProcessingTime {
-		c.SetTimer(g.tick(max(first, c.Watermark)))
-	}
-	if every := o.everyProcessing(); every > 0 {
-		c.SetProcessingTimer(event.WindowStart(c.ProcessingTime(), every) + every)
-	}
-}
-
-func (o *sessions[K, I, A, O]) everyProcessing() event.Duration {
-	if o.spec.ProcessingTime {
-		return max(o.spec.Trigger.Every, o.spec.Trigger.EveryProcessing)
-	}
-	return o.spec.Trigger.EveryProcessing
-}
-
 // fire emits a session, unless it was purged and nothing has come since.
 func (o *sessions[K, I, A, O]) fire(key K, r *run[A], firing Firing) {
 	purge := o.spec.Trigger.Purge
@@ -147,7 +129,7 @@ func (o *sessions[K, I, A, O]) fire(key K, r *run[A], firing Firing) {
 	}
 	end := r.last + o.spec.Windows.gap
 	o.at = end - 1
-	o.spec.Result(Window[K]{key, r.first, end, firing}, &r.sum, o.emit)
+	o.spec.Result(Window[K]{key, r.first, end, firing, 0}, &r.sum, o.emit)
 	if purge {
 		r.sum = *new(A)
 	}
@@ -217,7 +199,7 @@ func (o *sessions[K, I, A, O]) sweep(key K, s *runs[A], at, begun event.Time) (o
 
 // ProcessingTimer does so for processing time.
 func (o *sessions[K, I, A, O]) ProcessingTimer(c *operator.Context, key K, s *runs[A], at event.Time) {
-	begun, every := event.MinTime, o.everyProcessing()
+	begun, every := event.MinTime, o.spec.everyProcessing()
 	if !o.spec.ProcessingTime {
 		open := false
 		for i := range s.list {

@@ -37,6 +37,10 @@ type Spec[K operator.Key, I, A, O any] struct {
 	Key func(in *I) K
 	// Windows assigns inputs to windows.
 	Windows Assigner
+	// More are further windows of the same inputs, tumbling or sliding as Windows
+	// is. Each emits what it would in a stage of its own, but an input is added up
+	// only once for all of them. An input is late if it is for all of them.
+	More []Assigner
 	// ProcessingTime has windows go by the recorded time of blocks, instead of
 	// by the event time of records. Nothing is late then.
 	ProcessingTime bool
@@ -83,6 +87,9 @@ type Window[K operator.Key] struct {
 	Key        K
 	Start, End event.Time
 	Firing     Firing
+	// Index says which windows it is one of: 0 of Spec.Windows, from 1 on of
+	// Spec.More.
+	Index int
 }
 
 // Add adds a window stage that reads in.
@@ -113,7 +120,7 @@ func LateInputs[I any](h operator.Handle) operator.Stream[I] { return operator.F
 
 // check says what is wrong with a specification.
 func (s *Spec[K, I, A, O]) check() error {
-	timed := s.Windows.kind == tumbling || s.Windows.kind == sliding
+	timed := s.Windows.paned()
 	switch {
 	case s.Windows.kind == none:
 		return fmt.Errorf("%w: no windows", operator.ErrTopology)
@@ -121,7 +128,7 @@ func (s *Spec[K, I, A, O]) check() error {
 		return s.Windows.err
 	case s.Key == nil || s.Add == nil || s.Result == nil || s.Accumulator.Append == nil || s.Accumulator.Load == nil:
 		return fmt.Errorf("%w: Key, Add, Result and Accumulator are needed", operator.ErrTopology)
-	case s.Merge == nil && (s.Combine || s.Windows.merges()):
+	case s.Merge == nil && (s.Combine || len(s.More) > 0 || s.Windows.merges()):
 		return fmt.Errorf("%w: these windows need Merge", operator.ErrTopology)
 	case s.Combine && (!timed || s.ProcessingTime || s.Trigger != Trigger{}):
 		return fmt.Errorf("%w: only tumbling and sliding windows in event time, without a trigger, can be combined", operator.ErrTopology)
@@ -132,7 +139,10 @@ func (s *Spec[K, I, A, O]) check() error {
 	case s.Windows.kind == count && s.Trigger != Trigger{}:
 		return fmt.Errorf("%w: count windows have no other trigger", operator.ErrTopology)
 	}
-	return s.Trigger.check(s.Windows.kind)
+	if err := checkShared(s.Windows, s.More); err != nil {
+		return err
+	}
+	return s.Trigger.check(s.Windows.kind == sliding || len(s.More) > 0)
 }
 
 // Trigger has windows emit what they have before their end. The zero Trigger
@@ -154,17 +164,36 @@ type Trigger struct {
 	Purge bool
 }
 
-// tick is the first moment of Every after a time.
-func (t *Trigger) tick(after event.Time) event.Time {
-	return event.WindowStart(after, t.Every) + t.Every
+// isLate reports whether an input of a time, that no window is there for when
+// time has come to passed, is late.
+func (s *Spec[K, I, A, O]) isLate(t, passed event.Time) bool { return t+s.Lateness <= passed }
+
+// everyProcessing is the interval of early firings in processing time.
+func (s *Spec[K, I, A, O]) everyProcessing() event.Duration {
+	if s.ProcessingTime {
+		return max(s.Trigger.Every, s.Trigger.EveryProcessing)
+	}
+	return s.Trigger.EveryProcessing
 }
 
-func (t Trigger) check(k kind) error {
+// tick sets the timers for the next early firings of a window that began at a
+// time.
+func (s *Spec[K, I, A, O]) tick(c *operator.Context, begun event.Time) {
+	if every := s.Trigger.Every; every > 0 && !s.ProcessingTime {
+		c.SetTimer(event.WindowStart(max(begun, c.Watermark), every) + every)
+	}
+	if every := s.everyProcessing(); every > 0 {
+		c.SetProcessingTimer(event.WindowStart(c.ProcessingTime(), every) + every)
+	}
+}
+
+// check says what is wrong with a trigger for windows that may share inputs.
+func (t Trigger) check(shared bool) error {
 	switch {
 	case t.Count < 0 || t.Every < 0 || t.EveryProcessing < 0:
 		return fmt.Errorf("%w: a trigger of less than nothing", operator.ErrTopology)
-	case k == sliding && (t.Count > 0 || t.Purge):
-		return fmt.Errorf("%w: inputs of a sliding window are in several: they can be neither counted for one nor purged", operator.ErrTopology)
+	case shared && (t.Count > 0 || t.Purge):
+		return fmt.Errorf("%w: inputs of a sliding window, or of several, are in more than one: they can be neither counted for one nor purged", operator.ErrTopology)
 	case t.Purge && t.Count == 0 && t.Every == 0 && t.EveryProcessing == 0:
 		return fmt.Errorf("%w: a trigger that purges and never fires", operator.ErrTopology)
 	}

@@ -15,6 +15,7 @@ import (
 var kinds = map[string]kind{
 	"tumbling": {windows: window.Tumbling(10), lateness: 100},
 	"sliding":  {windows: window.Sliding(10, 4), lateness: 100},
+	"shared":   {windows: window.Tumbling(10), more: []window.Assigner{window.Tumbling(20), window.Sliding(10, 5)}, lateness: 100},
 	"session":  {windows: window.Session(10), lateness: 100, trigger: window.Trigger{Count: 9}},
 	"count":    {windows: window.Count(6, 4)},
 	"global":   {windows: window.Global(), trigger: window.Trigger{Count: 9}},
@@ -69,6 +70,7 @@ func TestStateOfOtherWindowsIsRefused(t *testing.T) {
 		at     []event.Time
 	}{
 		"larger tumbling windows": {kinds["tumbling"], kind{windows: window.Tumbling(20)}, []event.Time{15}},
+		"windows of finer panes":  {kinds["tumbling"], kinds["shared"], []event.Time{10}},
 		"another slide":           {kinds["sliding"], kind{windows: window.Sliding(10, 5)}, []event.Time{15}},
 		"other count windows":     {kinds["count"], kind{windows: window.Count(2, 1)}, []event.Time{1, 2, 3}},
 		"count for global":        {kinds["count"], kinds["global"], []event.Time{1, 2, 3}},

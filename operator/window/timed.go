@@ -17,9 +17,13 @@ func addTimed[K operator.Key, I, A, O any](in operator.Stream[I], spec Spec[K, I
 	})
 }
 
+// mostPanes bounds how many panes a new list has room for.
+const mostPanes = 64
+
 // windows is what the stages of tumbling and sliding windows have in common.
 type windows[K operator.Key, I, A, O any] struct {
 	spec    Spec[K, I, A, O]
+	grid    grid
 	results *operator.Output[O]
 	free    spare[A]
 	total   A          // of the panes of a window: scratch
@@ -28,13 +32,17 @@ type windows[K operator.Key, I, A, O any] struct {
 }
 
 func newWindows[K operator.Key, I, A, O any](p *operator.Ports, spec Spec[K, I, A, O]) windows[K, I, A, O] {
-	size := 2 // a tumbling window, and the next one
-	if spec.Windows.kind == sliding {
-		size = int(spec.Windows.size/spec.Windows.pane) + 2
+	g := newGrid(spec.Windows, spec.More)
+	size := 0 // of the longest window, and of two panes: the next, and one that comes after a window is over
+	for _, w := range g.sets {
+		size = max(size, int(min(w.size/g.pane, mostPanes)))
+	}
+	if size++; spec.Windows.kind == sliding {
+		size++
 	}
 	return windows[K, I, A, O]{
-		spec: spec, results: operator.Out[O](p, PortResults),
-		free: spare[A]{zero: spec.Reset, size: min(size, 64)},
+		spec: spec, grid: g, results: operator.Out[O](p, PortResults),
+		free: spare[A]{zero: spec.Reset, size: min(size, mostPanes)},
 	}
 }
 
@@ -45,64 +53,44 @@ func (o *windows[K, I, A, O]) prepare() {
 	}
 }
 
-// place finds where an input of a time belongs that comes when time has come
-// to passed: the pane, and the first window that may still draw from it. It
-// is false if there is none: the input is late, or lies between windows.
-func (o *windows[K, I, A, O]) place(t, passed event.Time) (pane, from event.Time, ok bool) {
-	w := &o.spec.Windows
-	if w.kind == tumbling {
-		pane = w.last(t)
-		return pane, pane, pane+w.size-1+o.spec.Lateness > passed
-	}
-	from = w.first(t)
-	if from+w.size-1+o.spec.Lateness <= passed {
-		from = w.after(passed - o.spec.Lateness)
-	}
-	return event.WindowStart(t, w.pane), from, from <= w.last(t)
-}
-
-// isLate reports whether an input that has no place is late.
-func (o *windows[K, I, A, O]) isLate(t, passed event.Time) bool {
-	return t+o.spec.Lateness <= passed
-}
-
 // again emits the windows anew that are over and that an input for a pane came
 // late for.
-func (o *windows[K, I, A, O]) again(key K, s *panes[A], pane, from, passed event.Time) {
+func (o *windows[K, I, A, O]) again(key K, s *panes[A], pane, cut, passed event.Time) {
 	if o.spec.Lateness == 0 {
 		return
 	}
-	w := &o.spec.Windows
-	for start := from; start <= w.last(pane) && start+w.size-1 <= passed; start += w.slide {
-		o.fire(key, s, start, Late)
-		o.purge(s, start)
+	for i := range o.grid.sets {
+		w := &o.grid.sets[i]
+		for start := w.first(cut); start <= w.last(pane) && start+w.size-1 <= passed; start += w.slide {
+			o.fire(key, s, i, start, Late)
+			o.purge(s, start)
+		}
 	}
 }
 
 // await sets the timer for the end of the first window to come that draws from
 // a pane. It reports whether there is one.
-func (o *windows[K, I, A, O]) await(c *operator.Context, pane, from, passed event.Time) bool {
-	w := &o.spec.Windows
-	start, last := max(from, w.after(passed)), w.last(pane)
-	if start > last { // they are all over, and only waited for late inputs
-		c.SetTimer(last + w.size - 1 + o.spec.Lateness)
+func (o *windows[K, I, A, O]) await(c *operator.Context, pane, cut, passed event.Time) bool {
+	end := o.grid.nextEnd(pane, max(cut, passed+1))
+	if end == event.MaxTime { // they are all over, and only waited for late inputs
+		c.SetTimer(o.grid.lastEnd(pane) - 1 + o.spec.Lateness)
 		return false
 	}
-	c.SetTimer(start + w.size - 1)
+	c.SetTimer(end - 1)
 	return true
 }
 
-// fire emits the window that begins at start, if anything is in it.
-func (o *windows[K, I, A, O]) fire(key K, s *panes[A], start event.Time, firing Firing) {
-	w := &o.spec.Windows
-	end := start + w.size
+// fire emits the window of a kind that begins at start, if anything is in it.
+func (o *windows[K, I, A, O]) fire(key K, s *panes[A], set int, start event.Time, firing Firing) {
+	end := start + o.grid.sets[set].size
 	list := s.all()
-	first, n := 0, 0
-	for i := range list {
-		if p := &list[i]; p.start >= start && p.start < end && p.from <= start {
-			if n == 0 {
-				first = i
-			}
+	for len(list) > 0 && list[len(list)-1].start >= end {
+		list = list[:len(list)-1]
+	}
+	first, n := len(list), 0
+	for i := len(list) - 1; i >= 0 && list[i].start >= start; i-- {
+		if list[i].drawn(end) {
+			first = i
 			n++
 		}
 	}
@@ -111,14 +99,14 @@ func (o *windows[K, I, A, O]) fire(key K, s *panes[A], start event.Time, firing 
 	}
 	o.prepare()
 	o.at = end - 1
-	result := Window[K]{key, start, end, firing}
+	result := Window[K]{key, start, end, firing, set}
 	if n == 1 {
 		list[first].n = 0
 		o.spec.Result(result, &list[first].sum, o.emit)
 		return
 	}
-	for i := first; i < len(list) && list[i].start < end; i++ {
-		if p := &list[i]; p.from <= start {
+	for i := range list[first:] {
+		if p := &list[first+i]; p.drawn(end) {
 			o.spec.Merge(&o.total, &p.sum)
 		}
 	}
@@ -131,52 +119,84 @@ func (o *windows[K, I, A, O]) fire(key K, s *panes[A], start event.Time, firing 
 }
 
 // close lets go of the panes that no window needs any more when time has come
-// to at, and reports when it has to look again: at the end of the next window,
-// or when the next one is let go; MaxTime if nothing is left.
+// to at, and reports when it has to look again: at the last moment of the next
+// window, or when the next pane is let go; MaxTime if nothing is left.
 func (o *windows[K, I, A, O]) close(s *panes[A], at event.Time) (next event.Time) {
-	w, n := &o.spec.Windows, 0
+	n := 0
 	list := s.all()
-	for n < len(list) && w.last(list[n].start)+w.size-1+o.spec.Lateness <= at {
+	for n < len(list) && o.grid.lastEnd(list[n].start)-1+o.spec.Lateness <= at {
 		n++
 	}
 	s.drop(n, &o.free)
-	next = event.MaxTime
 	list = s.all()
-	for i := range list {
-		p := &list[i]
-		if start := max(p.from, w.after(at)); start <= w.last(p.start) {
-			next = min(next, start+w.size-1)
-			break
-		}
+	next = event.MaxTime
+	for i := range o.grid.sets {
+		next = min(next, nextOf(&o.grid.sets[i], list, at+1))
+	}
+	if next != event.MaxTime {
+		next--
 	}
 	if len(list) > 0 && o.spec.Lateness > 0 {
-		next = min(next, w.last(list[0].start)+w.size-1+o.spec.Lateness)
+		next = min(next, o.grid.lastEnd(list[0].start)-1+o.spec.Lateness)
 	}
 	return next
 }
 
-// onTime emits the window that ends right after a moment, if there is one.
+// nextOf is the first end after a moment of the windows of a kind that draw
+// from panes; MaxTime if there is none.
+func nextOf[A any](w *Assigner, list []pane[A], after event.Time) event.Time {
+	next, onTime := event.MaxTime, false
+	for i := range list {
+		p := &list[i]
+		if p.start+w.size <= after || onTime && p.cut == p.start {
+			continue // the windows are over, or are those of a pane before it
+		}
+		if start := w.first(max(p.cut, after)); start <= w.last(p.start) {
+			next = min(next, start+w.size)
+			onTime = onTime || p.cut == p.start
+		}
+	}
+	return next
+}
+
+// onTime emits the windows that end right after a moment.
 func (o *windows[K, I, A, O]) onTime(key K, s *panes[A], at event.Time) {
-	start := at + 1 - o.spec.Windows.size
-	if o.spec.Windows.last(start) == start {
-		o.fire(key, s, start, OnTime)
-		o.purge(s, start)
+	for i := range o.grid.sets {
+		w := &o.grid.sets[i]
+		if start := at + 1 - w.size; w.last(start) == start {
+			o.fire(key, s, i, start, OnTime)
+			o.purge(s, start)
+		}
 	}
 }
 
-// Warm is the list of panes, if there is one.
+// end does what is due at a moment of event time, and sets the next timer.
+func (o *windows[K, I, A, O]) end(c *operator.Context, key K, s *panes[A], at event.Time) {
+	o.onTime(key, s, at)
+	next := o.close(s, at)
+	if next != event.MaxTime {
+		c.SetTimer(next)
+	} else if !s.any {
+		c.Forget()
+	}
+}
+
+// Warm is where the last pane is, if there is a list.
 func (o *windows[K, I, A, O]) Warm(s *panes[A]) unsafe.Pointer {
-	return unsafe.Pointer(unsafe.SliceData(s.list))
+	if n := len(s.list); n > 0 {
+		return unsafe.Pointer(&s.list[n-1])
+	}
+	return nil
 }
 
 // Append and Load are those of operator.Operator.
 func (o *windows[K, I, A, O]) Append(dst []byte, s *panes[A]) []byte {
-	return s.append(dst, &o.spec.Accumulator)
+	return s.append(dst, &o.grid, &o.spec.Accumulator)
 }
 
 // Load reads what Append wrote.
 func (o *windows[K, I, A, O]) Load(_ uint8, src []byte, s *panes[A]) error {
-	return s.load(src, &o.spec.Windows, &o.spec.Accumulator)
+	return s.load(src, &o.grid, &o.spec.Accumulator)
 }
 
 // timed is the operator of tumbling and sliding windows.
@@ -191,21 +211,24 @@ func (o *timed[K, I, A, O]) Fold(c *operator.Context, key K, s *panes[A], in *I)
 	if o.spec.ProcessingTime {
 		t, passed = c.ProcessingTime(), event.MinTime
 	}
-	start, from, ok := o.place(t, passed)
+	start, cut, ok := o.grid.place(t, passed, o.spec.Lateness)
 	if !ok {
-		if o.isLate(t, passed) {
+		if o.spec.isLate(t, passed) {
 			o.late.Emit(c.Time, *in)
 		}
 		c.Unchanged()
 		return
 	}
-	p := s.at(start, from, &o.free)
+	p, fresh := s.at(start, cut, &o.free)
 	o.spec.Add(&p.sum, in)
 	open := true
-	if o.spec.ProcessingTime {
-		c.SetProcessingTimer(from + o.spec.Windows.size)
-	} else if open = o.await(c, start, from, passed); from+o.spec.Windows.size-1 <= passed {
-		o.again(key, s, start, from, passed)
+	switch {
+	case !fresh && o.spec.Lateness == 0: // the timer of the pane's next window is set
+	case o.spec.ProcessingTime:
+		c.SetProcessingTimer(o.grid.nextEnd(start, cut))
+	default:
+		open = o.await(c, start, cut, passed)
+		o.again(key, s, start, cut, passed)
 	}
 	if open && o.spec.Trigger != (Trigger{}) {
 		o.trigger(c, key, s, p)
@@ -217,19 +240,13 @@ func (o *timed[K, I, A, O]) Timer(c *operator.Context, key K, s *panes[A], at ev
 	if every := o.spec.Trigger.Every; every > 0 && at%every == 0 {
 		o.early(c, key, s, at)
 	}
-	o.onTime(key, s, at)
-	next := o.close(s, at)
-	if next != event.MaxTime {
-		c.SetTimer(next)
-	} else if !s.any {
-		c.Forget()
-	}
+	o.end(c, key, s, at)
 }
 
 // ProcessingTimer fires the window that ended at a moment of processing time,
 // and early ones.
 func (o *timed[K, I, A, O]) ProcessingTimer(c *operator.Context, key K, s *panes[A], at event.Time) {
-	if every := max(o.spec.Trigger.EveryProcessing, o.everyProcessing()); every > 0 && at%every == 0 {
+	if every := o.spec.everyProcessing(); every > 0 && at%every == 0 {
 		o.earlyProcessing(c, key, s, at)
 	}
 	if !o.spec.ProcessingTime {

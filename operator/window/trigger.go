@@ -5,31 +5,17 @@ import (
 	"millrace/operator"
 )
 
-// everyProcessing is the interval of Trigger.Every for windows in processing
-// time.
-func (o *timed[K, I, A, O]) everyProcessing() event.Duration {
-	if o.spec.ProcessingTime {
-		return o.spec.Trigger.Every
-	}
-	return 0
-}
-
 // trigger does what the trigger asks for when an input has been added.
 func (o *timed[K, I, A, O]) trigger(c *operator.Context, key K, s *panes[A], p *pane[A]) {
-	g, from := &o.spec.Trigger, p.from
-	if g.Count > 0 {
-		if p.n++; p.n >= g.Count {
+	begun := o.grid.begun(p.start, p.cut)
+	if most := o.spec.Trigger.Count; most > 0 {
+		if p.n++; p.n >= most {
 			start := p.start
-			o.fire(key, s, start, Early)
+			o.fire(key, s, 0, start, Early)
 			o.purge(s, start)
 		}
 	}
-	if g.Every > 0 && !o.spec.ProcessingTime {
-		c.SetTimer(g.tick(max(from, c.Watermark)))
-	}
-	if every := max(g.EveryProcessing, o.everyProcessing()); every > 0 {
-		c.SetProcessingTimer(event.WindowStart(c.ProcessingTime(), every) + every)
-	}
+	o.spec.tick(c, begun)
 }
 
 // early fires the windows that have begun and are not over, at a moment of
@@ -47,27 +33,29 @@ func (o *timed[K, I, A, O]) earlyProcessing(c *operator.Context, key K, s *panes
 		passed = at - 1
 	}
 	if open := o.open(key, s, event.MaxTime, passed); open {
-		c.SetProcessingTimer(at + max(o.spec.Trigger.EveryProcessing, o.everyProcessing()))
+		c.SetProcessingTimer(at + o.spec.everyProcessing())
 	}
 }
 
 // open fires every window that begins before a moment and ends after passed, and
 // reports whether there are any.
 func (o *timed[K, I, A, O]) open(key K, s *panes[A], by, passed event.Time) (any bool) {
-	w := &o.spec.Windows
-	done := event.MinTime
-	for i := 0; i < len(s.all()); i++ {
-		p := s.all()[i]
-		for start := max(p.from, w.after(passed)); start <= w.last(p.start); start += w.slide {
-			any = true
-			if start <= done || start >= by {
-				continue
-			}
-			done = start
-			o.fire(key, s, start, Early)
-			if o.purge(s, start) {
-				i--
-				break
+	for set := range o.grid.sets {
+		w := &o.grid.sets[set]
+		done := event.MinTime
+		for i := 0; i < len(s.all()); i++ {
+			p := s.all()[i]
+			for start := w.first(max(p.cut, passed+1)); start <= w.last(p.start); start += w.slide {
+				any = true
+				if start <= done || start >= by {
+					continue
+				}
+				done = start
+				o.fire(key, s, set, start, Early)
+				if o.purge(s, start) {
+					i--
+					break
+				}
 			}
 		}
 	}
