@@ -8,8 +8,8 @@
 // production, on one shard, on several with the smallest slices, and with all
 // state evicted from memory after every block. A pipeline's block are the
 // records since the last Flush. After each block its incremental checkpoints
-// must come to its state; with small slices a checkpoint is encoded when the
-// block after it has been folded.
+// must come to its state; with small slices a checkpoint is encoded while the
+// blocks after it are folded.
 //
 // RunScript runs script files, and Play records of a property test.
 //
