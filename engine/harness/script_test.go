@@ -100,7 +100,39 @@ func visits() *operator.Topology {
 }
 
 func TestScripts(t *testing.T) {
-	harness.RunScript(t, "testdata", visits)
+	harness.RunScript(t, "testdata/pauses", visits)
+	harness.RunScript(t, "testdata/reminders", reminders)
+}
+
+// reminder reminds a user a minute of processing time after each event.
+type reminder struct{ out *operator.Output[ended] }
+
+func (*reminder) Fold(c *operator.Context, _ string, s *int64, _ *event.Enriched) {
+	*s++
+	c.SetProcessingTimer(c.ProcessingTime() + event.Minute)
+}
+func (*reminder) Timer(*operator.Context, string, *int64, event.Time) {}
+
+func (o *reminder) ProcessingTimer(_ *operator.Context, user string, s *int64, at event.Time) {
+	o.out.Emit(at, ended{user, *s})
+}
+
+func (*reminder) Append(dst []byte, s *int64) []byte { return wire.AppendVarint(dst, *s) }
+func (*reminder) Load(_ uint8, src []byte, s *int64) error {
+	r := wire.NewReader(src)
+	*s = r.Varint()
+	return r.Err()
+}
+
+func reminders() *operator.Topology {
+	t, events := operator.NewTopology[event.Enriched]()
+	operator.Add(events, operator.Stage[string, int64, event.Enriched]{
+		Name: "reminder", Version: 1, Key: byUser, TTL: &operator.TTL{After: 2 * event.Minute},
+		New: func(p *operator.Ports) operator.Operator[string, int64, event.Enriched] {
+			return &reminder{operator.Out[ended](p, "reminders")}
+		},
+	})
+	return t
 }
 
 // clicks counts a user's events, in a way of a test's.
