@@ -162,6 +162,11 @@ type clockTimers struct {
 
 func (c *clockTimers) of(i uint32) []event.Time { return c.lists[i] }
 
+func (c *clockTimers) has(i uint32, at event.Time) bool {
+	_, found := slices.BinarySearch(c.lists[i], at)
+	return found
+}
+
 func (c *clockTimers) add(i uint32, at event.Time) bool {
 	if c.lists == nil {
 		c.lists = map[uint32][]event.Time{}
@@ -222,7 +227,7 @@ func (t *table[K, S, I]) AdvanceProcessing(now event.Time, most int) bool {
 			return true
 		}
 		e := t.clock.queue.Pop()
-		if !t.clock.remove(e.Whose, e.At) {
+		if !t.clock.has(e.Whose, e.At) {
 			continue // it was deleted
 		}
 		s := t.slots.at(e.Whose)
@@ -230,7 +235,8 @@ func (t *table[K, S, I]) AdvanceProcessing(now event.Time, most int) bool {
 			t.expire(e.Whose, s)
 			continue
 		}
-		t.save(e.Whose, s)
+		t.save(e.Whose, s) // with the timer: a checkpoint under way began before it fired
+		t.clock.remove(e.Whose, e.At)
 		t.current = s
 		t.context.Begin(Meta{Time: e.At, Watermark: t.watermark})
 		t.firing = true

@@ -7,8 +7,11 @@
 // with random interleavings on several; and on the pipeline of the engines for
 // production, on one shard, on several with the smallest slices, and with all
 // state evicted from memory after every block. A pipeline's block are the
-// records since time was moved last. After each block its incremental
-// checkpoints must come to its state.
+// records since the last Flush. After each block its incremental checkpoints
+// must come to its state; with small slices a checkpoint is encoded while the
+// blocks after it are folded.
+//
+// RunScript runs script files, and Play records of a property test.
 //
 // It is to operators what KeyedOneInputStreamOperatorTestHarness is in Flink.
 // Import it in tests only.
@@ -17,6 +20,8 @@ package harness
 import (
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 
 	"millrace/event"
 	"millrace/operator"
@@ -34,10 +39,23 @@ type Options struct {
 	// Shards are how many the engines that have several have; 0 means 3.
 	Shards int
 	// Watermarks has Send move the watermark after each record. Without it only
-	// Harness.Watermark does.
+	// Harness.Watermark and Advance do.
 	Watermarks func() watermark.Strategy
+	// Partitions are how many the source has; 0 means 1. The watermark is the
+	// minimum of theirs. With several, the watermark that records travel with is
+	// that of the beginning of their block, as in engine/job: which of them are
+	// late depends on where blocks end.
+	Partitions int
 	// Seed picks the interleavings; 0 means 1.
 	Seed uint64
+	// Running are ports, "STAGE.PORT", of stages behind an exchange that emit how
+	// far a key has come with each input. What they say on the way depends on
+	// the order in which inputs arrive, and on how many were combined into one,
+	// so engines need not agree on it; on what becomes of it they do.
+	Running []string
+
+	// follow has the first engine restored into as many shards as the others.
+	follow bool
 }
 
 // Harness runs a topology whose source has records of type T.
@@ -45,15 +63,17 @@ type Harness[T any] struct {
 	t        TB
 	topology *operator.Topology
 	options  Options
-	source   watermark.Strategy // nil if only Watermark moves it
+	source   *watermark.Combined // nil if only Watermark moves it
 	mark     event.Time
+	began    event.Time // the watermark at the beginning of the block
 	now      event.Time
 	runs     []run[T]
-	emitted  map[string][]emission // by port, of the first run
+	emitted  []emission // by the first run
 }
 
-// emission is a record that a port has emitted.
+// emission is a record that a port, "STAGE.PORT", has emitted.
 type emission struct {
+	port   string
 	time   event.Time
 	record any
 }
@@ -77,12 +97,29 @@ func New[T any](t TB, topology *operator.Topology, o Options) *Harness[T] {
 	if o.Seed == 0 {
 		o.Seed = 1
 	}
-	h := &Harness[T]{t: t, topology: topology, options: o, mark: event.MinTime}
+	o.Partitions = max(o.Partitions, 1)
+	h := &Harness[T]{t: t, topology: topology, options: o, mark: event.MinTime, began: event.MinTime}
 	if o.Watermarks != nil {
-		h.source = o.Watermarks()
+		h.source = watermark.NewCombined(o.Partitions, 0, o.Watermarks)
 	}
-	h.begin(o.Shards)
+	h.begin(1, o.Shards)
+	h.checkRunning()
 	return h
+}
+
+// checkRunning refuses Running where engines have to agree: in order there is
+// nothing that could be different.
+func (h *Harness[T]) checkRunning() {
+	h.t.Helper()
+	for _, name := range h.options.Running {
+		at := strings.LastIndexByte(name, '.')
+		if at < 0 {
+			h.t.Fatalf("running %q: want STAGE.PORT", name)
+		}
+		if h.check(name[:at], name[at+1:]).Ordered {
+			h.t.Fatalf("running %s: the stage sees its inputs in order", name)
+		}
+	}
 }
 
 // Stage makes a harness for one stage that reads the source; add is given the
@@ -94,18 +131,20 @@ func Stage[T any](t TB, o Options, add func(source operator.Stream[T])) *Harness
 	return New[T](t, topology, o)
 }
 
-// begin makes the engines anew.
-func (h *Harness[T]) begin(shards int) {
+// begin makes the engines anew; first is how many shards the first one has.
+func (h *Harness[T]) begin(first, shards int) {
 	h.t.Helper()
 	if err := h.topology.Err(); err != nil {
 		h.t.Fatalf("%v", err)
 	}
-	h.emitted = map[string][]emission{}
+	h.emitted = nil
+	partitions := h.options.Partitions
 	h.runs = []run[T]{
-		newBlockLess[T](h.topology, 1, 0),
-		newBlockLess[T](h.topology, shards, h.options.Seed),
+		newBlockLess[T](h.topology, first, partitions, 0),
+		newBlockLess[T](h.topology, shards, partitions, h.options.Seed),
 	}
 	for _, o := range []pipelineOptions{{shards: 1}, {shards: shards, small: true}, {shards: shards, cold: true}} {
+		o.partitions = partitions
 		p, err := newPipeline[T](h.topology, o)
 		if err != nil {
 			h.t.Fatalf("%v", err)
@@ -114,23 +153,43 @@ func (h *Harness[T]) begin(shards int) {
 	}
 }
 
-// Send sends a record.
-func (h *Harness[T]) Send(t event.Time, record T) {
+// Send sends a record, of the first partition if there are several.
+func (h *Harness[T]) Send(t event.Time, record T) { h.SendTo(0, t, record) }
+
+// SendTo sends a record of a partition. What one partition sends stays in
+// order; engines take those of a block in an order of their own.
+func (h *Harness[T]) SendTo(partition int, t event.Time, record T) {
 	m := operator.Meta{Time: t, Watermark: h.mark}
 	if h.source != nil {
-		m = operator.Stamp(h.source, t)
-		m.Watermark = max(m.Watermark, h.mark)
+		h.source.Observe(partition, t, t, false)
 		h.mark = max(h.mark, h.source.Watermark())
 	}
 	for _, r := range h.runs {
-		r.send(m, &record, h.mark)
+		if h.options.Partitions > 1 {
+			m.Watermark = h.began
+			r.send(partition, m, &record, h.began)
+			continue
+		}
+		r.send(partition, m, &record, h.mark)
+	}
+}
+
+// Advance moves event time as Watermark does, in the middle of a block: with
+// one partition the records after it travel with it.
+func (h *Harness[T]) Advance(t event.Time) {
+	h.mark = max(h.mark, t)
+	if h.options.Partitions > 1 {
+		return
+	}
+	for _, r := range h.runs {
+		r.advance(h.mark)
 	}
 }
 
 // Watermark moves event time; it never goes back.
 func (h *Harness[T]) Watermark(t event.Time) {
 	h.t.Helper()
-	h.mark = max(h.mark, t)
+	h.Advance(t)
 	h.Flush()
 }
 
@@ -147,9 +206,10 @@ func (h *Harness[T]) ProcessingTime(t event.Time) {
 }
 
 // Flush has all that was sent processed, and ends the block of the pipelines.
-// All other methods but Send do so too.
+// All other methods but those that send, and Advance, do so too.
 func (h *Harness[T]) Flush() {
 	h.t.Helper()
+	h.began = h.mark
 	for _, r := range h.runs {
 		if err := r.flush(h.mark, h.now); err != nil {
 			h.t.Fatalf("%s: %v", r.name(), err)
@@ -177,28 +237,32 @@ func Emitted[O, T any](h *Harness[T], stage, port string) []Record[O] {
 	h.Flush()
 	name := stage + "." + port
 	var list []Record[O]
-	for _, e := range h.emitted[name] {
+	for _, e := range h.emitted {
+		if e.port != name {
+			continue
+		}
 		record, ok := e.record.(O)
 		if !ok {
 			h.t.Fatalf("%s emits %T, not %T", name, e.record, *new(O))
 		}
 		list = append(list, Record[O]{e.time, record})
 	}
-	delete(h.emitted, name)
+	h.emitted = slices.DeleteFunc(h.emitted, func(e emission) bool { return e.port == name })
 	return list
 }
 
-// check demands that there is such a port.
-func (h *Harness[T]) check(stage, port string) {
+// check demands that there is such a port, and returns its stage.
+func (h *Harness[T]) check(stage, port string) *operator.Node {
 	h.t.Helper()
 	for _, n := range h.topology.Nodes() {
 		for _, p := range n.Outputs {
 			if n.Name == stage && p == port {
-				return
+				return n
 			}
 		}
 	}
 	h.t.Fatalf("no stage %q with a port %q", stage, port)
+	return nil
 }
 
 // Expect demands that a port has emitted these records since the last call, in

@@ -3,6 +3,7 @@ package harness
 import (
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"sync"
@@ -17,30 +18,31 @@ import (
 // run is one engine with the topology on it.
 type run[T any] interface {
 	name() string
-	// send sends a record, and mark is the watermark after it.
-	send(m operator.Meta, record *T, mark event.Time)
+	// send sends a record of a partition, and mark is the watermark after it.
+	send(partition int, m operator.Meta, record *T, mark event.Time)
+	// advance moves the watermark within a block.
+	advance(mark event.Time)
 	flush(mark, now event.Time) error
 	processing(now event.Time)
 	forget(subject operator.Subject, key string)
 	views() map[string]map[string]operator.Value
 	state() map[string]map[string][]byte
-	// take is what was emitted since the last call, by port.
-	take() map[string][]emission
+	// take is what was emitted since the last call.
+	take() []emission
 	load(stage, key string, value []byte) error
 	resume(mark, now event.Time) error
 }
 
 // outputs collects what is emitted.
-type outputs map[string][]emission
+type outputs []emission
 
-func (o outputs) add(stage, port string, t event.Time, record any) {
-	name := stage + "." + port
-	o[name] = append(o[name], emission{t, reflect.ValueOf(record).Elem().Interface()})
+func (o *outputs) add(port string, t event.Time, record any) {
+	*o = append(*o, emission{port, t, reflect.ValueOf(record).Elem().Interface()})
 }
 
-func (o outputs) take() map[string][]emission {
-	taken := maps.Clone(o)
-	clear(o)
+func (o *outputs) take() []emission {
+	taken := *o
+	*o = nil
 	return taken
 }
 
@@ -49,27 +51,64 @@ type blockLess[T any] struct {
 	*operatortest.Engine[T]
 	outputs
 	called string
+	// random mixes the records of several partitions, which wait for it until
+	// the block ends. It is nil if they are taken as they come.
+	random  *rand.Rand
+	waiting [][]sent[T]
 }
 
-func newBlockLess[T any](t *operator.Topology, shards int, seed uint64) *blockLess[T] {
+// sent is a record that waits.
+type sent[T any] struct {
+	meta   operator.Meta
+	record *T
+}
+
+func newBlockLess[T any](t *operator.Topology, shards, partitions int, seed uint64) *blockLess[T] {
 	b := &blockLess[T]{
-		Engine:  operatortest.NewWith[T](t, shards, func() watermark.Strategy { return watermark.NewMonotonous() }, seed),
-		outputs: outputs{}, called: fmt.Sprintf("the block-less engine with %d shards and seed %d", shards, seed),
+		Engine: operatortest.NewWith[T](t, shards, func() watermark.Strategy { return watermark.NewMonotonous() }, seed),
+		called: fmt.Sprintf("the block-less engine with %d shards and seed %d", shards, seed),
 	}
-	b.Emitted = func(stage, port string, m operator.Meta, record any) { b.add(stage, port, m.Time, record) }
+	if seed != 0 && partitions > 1 {
+		b.random, b.waiting = rand.New(rand.NewPCG(seed, 1)), make([][]sent[T], partitions)
+	}
+	b.Emitted = func(stage, port string, m operator.Meta, record any) { b.add(stage+"."+port, m.Time, record) }
 	return b
 }
 
 func (b *blockLess[T]) name() string { return b.called }
 
-func (b *blockLess[T]) send(m operator.Meta, record *T, mark event.Time) {
+func (b *blockLess[T]) send(partition int, m operator.Meta, record *T, mark event.Time) {
+	if b.random != nil {
+		b.waiting[partition] = append(b.waiting[partition], sent[T]{m, record})
+		return
+	}
 	b.SendAt(m, record)
 	if mark > m.Watermark {
 		b.Watermark(mark)
 	}
 }
 
+// mix sends what waits, in an order that keeps that of each partition.
+func (b *blockLess[T]) mix() {
+	var order []int
+	for partition, list := range b.waiting {
+		order = append(order, slices.Repeat([]int{partition}, len(list))...)
+	}
+	if len(order) == 0 {
+		return
+	}
+	b.random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	for _, partition := range order {
+		first := b.waiting[partition][0]
+		b.waiting[partition] = b.waiting[partition][1:]
+		b.SendAt(first.meta, first.record)
+	}
+}
+
+func (b *blockLess[T]) advance(mark event.Time) { b.Watermark(mark) }
+
 func (b *blockLess[T]) flush(mark, _ event.Time) error {
+	b.mix()
 	b.Watermark(mark)
 	b.Drain()
 	return nil
@@ -94,27 +133,31 @@ func (b *blockLess[T]) resume(mark, now event.Time) error {
 type blocks[T any] struct {
 	*pipeline.Pipeline
 	options pipelineOptions
-	enter   func(operator.Meta, *T)
-	mutex   sync.Mutex // shards emit at the same time
+	enter   []func(operator.Meta, *T) // by partition
+	mutex   sync.Mutex                // shards emit at the same time
 	outputs
 	held  map[string]map[string]operator.Value
 	saved map[string]map[string][]byte // what checkpoints have stored, by stage and key
+	open  map[string]map[string][]byte // the state when the checkpoint began that is not encoded yet
+	wait  int                          // blocks until it is
+	span  int                          // blocks that the next one waits for
 	mark  event.Time
 	now   event.Time
 }
 
 type pipelineOptions struct {
-	shards int
-	small  bool // slices are
-	cold   bool // state is evicted after each block
+	shards, partitions int
+
+	small bool // slices are, and checkpoints are encoded some blocks late
+	cold  bool // state is evicted after each block
 }
 
 func newPipeline[T any](t *operator.Topology, o pipelineOptions) (*blocks[T], error) {
 	b := &blocks[T]{
-		options: o, outputs: outputs{}, held: map[string]map[string]operator.Value{},
+		options: o, held: map[string]map[string]operator.Value{},
 		saved: map[string]map[string][]byte{}, mark: event.MinTime,
 	}
-	options := pipeline.Options{Shards: o.shards}
+	options := pipeline.Options{Shards: o.shards, Partitions: o.partitions}
 	if o.small {
 		options.SliceRecords, options.SliceTimers = 2, 1
 	}
@@ -128,7 +171,7 @@ func newPipeline[T any](t *operator.Topology, o pipelineOptions) (*blocks[T], er
 				return func(m operator.Meta, record any) {
 					b.mutex.Lock()
 					defer b.mutex.Unlock()
-					b.add(n.Name, port, m.Time, record)
+					b.add(n.Name+"."+port, m.Time, record)
 				}
 			}})
 		}
@@ -137,8 +180,14 @@ func newPipeline[T any](t *operator.Topology, o pipelineOptions) (*blocks[T], er
 	if b.Pipeline, err = pipeline.New(t, options); err != nil {
 		return nil, err
 	}
-	b.enter, err = pipeline.Entry[T](b.Pipeline, 0)
-	return b, err
+	for partition := range o.partitions {
+		enter, err := pipeline.Entry[T](b.Pipeline, partition)
+		if err != nil {
+			return nil, err
+		}
+		b.enter = append(b.enter, enter)
+	}
+	return b, nil
 }
 
 func (b *blocks[T]) name() string {
@@ -157,7 +206,11 @@ func (b *blocks[T]) read(stage string, key []byte) ([]byte, bool, error) {
 	return value, ok, nil
 }
 
-func (b *blocks[T]) send(m operator.Meta, record *T, _ event.Time) { b.enter(m, record) }
+func (b *blocks[T]) send(partition int, m operator.Meta, record *T, _ event.Time) {
+	b.enter[partition](m, record)
+}
+
+func (b *blocks[T]) advance(event.Time) {} // it does at the end of the block
 
 func (b *blocks[T]) processing(now event.Time) { b.now = now }
 
@@ -184,7 +237,42 @@ func (b *blocks[T]) settle() error {
 		}
 	}
 	b.Recycle()
+	if b.options.small {
+		return b.late()
+	}
 	b.BeginCheckpoint()
+	b.store()
+	if b.options.cold {
+		b.BeginCheckpoint() // the one before is stored
+		b.TakeWrites()
+		b.Evict(0)
+		return nil
+	}
+	return b.stored(b.live())
+}
+
+// late ends the checkpoint that has begun some blocks before, and begins one:
+// keys change many times between two, and while one is encoded.
+func (b *blocks[T]) late() error {
+	if b.wait > 0 {
+		b.wait--
+		b.Encode(func() bool { return true }) // some of it
+		return nil
+	}
+	if b.open != nil {
+		b.store()
+		if err := b.stored(b.open); err != nil {
+			return err
+		}
+	}
+	b.open = b.live()
+	b.BeginCheckpoint()
+	b.wait, b.span = b.span, (b.span+1)%3
+	return nil
+}
+
+// store encodes a checkpoint.
+func (b *blocks[T]) store() {
 	b.EncodeAll()
 	for _, table := range b.TakeWrites() {
 		for _, w := range table.Writes {
@@ -195,17 +283,15 @@ func (b *blocks[T]) settle() error {
 			}
 		}
 	}
-	if b.options.cold {
-		b.BeginCheckpoint() // the one before is stored
-		b.TakeWrites()
-		b.Evict(0)
+}
+
+// stored demands that the checkpoints come to the state.
+func (b *blocks[T]) stored(state map[string]map[string][]byte) error {
+	if reflect.DeepEqual(b.saved, state) {
 		return nil
 	}
-	if live := b.live(); !reflect.DeepEqual(b.saved, live) {
-		return fmt.Errorf("checkpoints come to what differs from the state: "+
-			"an operator may have said Unchanged of a call that has changed it\n%s", difference(b.saved, live))
-	}
-	return nil
+	return fmt.Errorf("checkpoints come to what differs from the state: "+
+		"an operator may have said Unchanged of a call that has changed it\n%s", difference(b.saved, state))
 }
 
 func (b *blocks[T]) put(w operator.ViewWrite) {

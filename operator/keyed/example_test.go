@@ -7,12 +7,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"millrace/engine/enginetest"
+	"millrace/engine/harness"
 	"millrace/event"
 	"millrace/operator"
 	"millrace/operator/codec"
 	"millrace/operator/keyed"
 	"millrace/operator/operatortest"
+	"millrace/operator/watermark"
 )
 
 // view is what a user has looked at.
@@ -87,32 +88,36 @@ func ExampleDeclare() {
 	// 0 users are remembered
 }
 
-// Both engines come to the same, over any shards and blocks, restored at any
+// All engines come to the same, over any shards and blocks, restored at any
 // time, and remember nothing at the end.
 func TestEnginesAgreeOnState(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		at := event.Time(0)
-		views := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) enginetest.Timed[view] {
+		views := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) harness.Record[view] {
 			at += event.Time(rapid.IntRange(0, 40).Draw(t, "minutes")) * event.Minute
 			late := event.Time(rapid.IntRange(0, 15).Draw(t, "late")) * event.Minute
-			return enginetest.Timed[view]{Time: at - late, Record: view{
+			return harness.At(at-late, view{
 				rapid.SampledFrom([]string{"ann", "bob", "cy"}).Draw(t, "user"),
 				rapid.SampledFrom([]string{"lamp", "desk", "chair"}).Draw(t, "item"),
-			}}
+			})
 		}), 0, 60).Draw(t, "views")
-		var first *enginetest.Outcome
-		for shards := 1; shards <= 3; shards++ {
-			run := enginetest.Run[view]{Build: profileTopology, Bound: 10 * event.Minute, Shards: shards, Seed: rapid.Uint64().Draw(t, "seed")}
-			for _, o := range []*enginetest.Outcome{run.Blocks(t, views), run.BlockLess(t, views)} {
-				if first == nil {
-					first = o
-				}
-				if diff := cmp.Diff(first.Emitted, o.Emitted); diff != "" {
-					t.Fatalf("seed %d: %s", run.Seed, diff)
-				}
-				if diff := cmp.Diff(first.State, o.State); diff != "" {
-					t.Fatalf("seed %d: state: %s", run.Seed, diff)
-				}
+		var rows map[string][]string
+		var state []byte
+		for i := range 3 {
+			seed := rapid.Uint64().Draw(t, "seed")
+			h := harness.New[view](t, profileTopology(), harness.Options{
+				Watermarks: func() watermark.Strategy { return watermark.NewBoundedOutOfOrderness(10 * event.Minute) }, Seed: seed,
+			})
+			h.Play(seed, views)
+			s := h.Snapshot()
+			h.Watermark(event.MaxTime)
+			h.ExpectKeys("profile", 0)
+			r := h.Rows()
+			if i == 0 {
+				rows, state = r, s
+			}
+			if diff := cmp.Diff(rows, r) + cmp.Diff(state, s); diff != "" {
+				t.Fatalf("seed %d: %s", seed, diff)
 			}
 		}
 	})

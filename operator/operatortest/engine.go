@@ -1,5 +1,5 @@
 // Package operatortest runs operators in tests: a small engine that is
-// deliberately unlike the embedded one, and a harness for script files.
+// deliberately unlike those for production. engine/harness runs it beside them.
 //
 // The engine has no blocks. It moves one record at a time between queues,
 // sends a watermark after every source record, and picks the next queue at

@@ -9,13 +9,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"millrace/engine/enginetest"
+	"millrace/engine/harness"
 	"millrace/engine/pipeline"
 	"millrace/event"
 	"millrace/operator"
 	"millrace/operator/codec"
 	"millrace/operator/operatortest"
 	"millrace/operator/unkeyed"
+	"millrace/operator/watermark"
 )
 
 // line is a record of a partitioned source.
@@ -72,22 +73,28 @@ func ExampleAdd() {
 func TestListsDoNotDependOnShards(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		at := event.Time(0)
-		lines := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) enginetest.Timed[line] {
+		lines := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) harness.Record[line] {
 			at += event.Time(rapid.IntRange(0, 500).Draw(t, "step"))
-			return enginetest.Timed[line]{Time: at, Record: line{
+			return harness.At(at, line{
 				Partition: rapid.Uint64Range(0, 11).Draw(t, "partition"), Text: rapid.StringMatching("[a-z]").Draw(t, "text"),
-			}}
+			})
 		}), 0, 80).Draw(t, "lines")
-		var first *enginetest.Outcome
-		for shards := 1; shards <= 4; shards++ {
-			run := enginetest.Run[line]{Build: buffering, Shards: shards, Seed: rapid.Uint64().Draw(t, "seed")}
-			for _, o := range []*enginetest.Outcome{run.Blocks(t, lines), run.BlockLess(t, lines)} {
-				if first == nil {
-					first = o
-				}
-				if diff := cmp.Diff(first.Emitted, o.Emitted) + cmp.Diff(first.State, o.State); diff != "" {
-					t.Fatalf("seed %d: %s", run.Seed, diff)
-				}
+		var rows map[string][]string
+		var state []byte
+		for i := range 3 {
+			seed := rapid.Uint64().Draw(t, "seed")
+			h := harness.New[line](t, buffering(), harness.Options{
+				Watermarks: func() watermark.Strategy { return watermark.NewMonotonous() }, Seed: seed, Shards: 2 + i,
+			})
+			h.Play(seed, lines)
+			s := h.Snapshot()
+			h.Watermark(event.MaxTime)
+			r := h.Rows()
+			if i == 0 {
+				rows, state = r, s
+			}
+			if diff := cmp.Diff(rows, r) + cmp.Diff(state, s); diff != "" {
+				t.Fatalf("seed %d: %s", seed, diff)
 			}
 		}
 	})

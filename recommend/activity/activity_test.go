@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"millrace/engine/harness"
 	"millrace/event"
 	"millrace/operator"
 	"millrace/operator/operatortest"
@@ -24,7 +25,7 @@ func topology(o Options) *operator.Topology { return recommendtest.Alone(stage(o
 func small() Options { return Options{Recent: 3, Seen: 5, RatingWindow: event.Second} }
 
 func TestScripts(t *testing.T) {
-	operatortest.RunScript(t, "testdata", func() *operator.Topology { return topology(small()) })
+	harness.RunScript(t, "testdata", func() *operator.Topology { return topology(small()) })
 }
 
 // The stage fits behind clean.

@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"millrace/engine/harness"
 	"millrace/event"
 	"millrace/operator"
 	"millrace/operator/operatortest"
@@ -29,7 +30,7 @@ func build(o association.Options) *operator.Topology {
 func TestScripts(t *testing.T) {
 	o := association.Defaults()
 	o.Neighbors.Rows.Pane = event.Day
-	operatortest.RunScript(t, "testdata", func() *operator.Topology { return build(o) })
+	harness.RunScript(t, "testdata", func() *operator.Topology { return build(o) })
 }
 
 func TestOptions(t *testing.T) {

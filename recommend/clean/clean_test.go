@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"millrace/engine/harness"
 	"millrace/event"
 	"millrace/event/wire"
 	"millrace/operator"
@@ -21,7 +22,7 @@ func topology(o Options) *operator.Topology {
 }
 
 func TestScripts(t *testing.T) {
-	operatortest.RunScript(t, "testdata", func() *operator.Topology { return topology(Defaults()) })
+	harness.RunScript(t, "testdata", func() *operator.Topology { return topology(Defaults()) })
 }
 
 func TestOptions(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"millrace/engine/harness"
 	"millrace/event"
 	"millrace/operator"
 	"millrace/operator/operatortest"
@@ -25,7 +26,7 @@ func topology(o heat.Options) func() *operator.Topology {
 }
 
 func TestScripts(t *testing.T) {
-	operatortest.RunScript(t, "testdata", topology(heat.Options{Kept: 3, Shown: 2}))
+	harness.RunScript(t, "testdata", topology(heat.Options{Kept: 3, Shown: 2}), "heat.warm")
 }
 
 // run gives events to the engine with so many shards and returns its views.

@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"millrace/engine/harness"
 	"millrace/event"
 	"millrace/operator"
 	"millrace/operator/operatortest"
@@ -23,7 +24,7 @@ func topology(o Options) *operator.Topology {
 }
 
 func TestScripts(t *testing.T) {
-	operatortest.RunScript(t, "testdata", func() *operator.Topology { return topology(Defaults()) })
+	harness.RunScript(t, "testdata", func() *operator.Topology { return topology(Defaults()) })
 }
 
 // The stage fits behind clean.

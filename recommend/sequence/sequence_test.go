@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"millrace/engine/harness"
 	"millrace/event"
 	"millrace/operator"
 	"millrace/operator/operatortest"
@@ -30,7 +31,7 @@ func build() *operator.Topology {
 }
 
 func TestScripts(t *testing.T) {
-	operatortest.RunScript(t, "testdata", build)
+	harness.RunScript(t, "testdata", build)
 }
 
 func TestOptions(t *testing.T) {

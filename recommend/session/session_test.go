@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"millrace/engine/harness"
 	"millrace/event"
 	"millrace/operator"
 	"millrace/operator/operatortest"
@@ -19,8 +20,8 @@ import (
 func topology(o Options) *operator.Topology { return recommendtest.Alone(stage(o)) }
 
 func TestScripts(t *testing.T) {
-	operatortest.RunScript(t, "testdata/default", func() *operator.Topology { return topology(Defaults()) })
-	operatortest.RunScript(t, "testdata/short", func() *operator.Topology {
+	harness.RunScript(t, "testdata/default", func() *operator.Topology { return topology(Defaults()) })
+	harness.RunScript(t, "testdata/short", func() *operator.Topology {
 		return topology(Options{Gap: 2 * event.Second, Items: 3})
 	})
 }

@@ -6,9 +6,9 @@ import (
 	"testing"
 
 	"millrace/docs/examples/lastcategory"
+	"millrace/engine/harness"
 	"millrace/event"
 	"millrace/operator"
-	"millrace/operator/operatortest"
 	"millrace/recommend/clean"
 )
 
@@ -19,7 +19,7 @@ func topology() *operator.Topology {
 	return t
 }
 
-func TestScripts(t *testing.T) { operatortest.RunScript(t, "testdata", topology) }
+func TestScripts(t *testing.T) { harness.RunScript(t, "testdata", topology) }
 
 // The page shows this code: it must be this code.
 func TestThePageShowsThisCode(t *testing.T) {
