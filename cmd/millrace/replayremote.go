@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"millrace/cmd/millrace/client"
 	"millrace/event"
 	"millrace/event/wire"
 	"millrace/source"
@@ -26,36 +26,27 @@ const (
 	// overloaded or away; the events carry ids or a position, so a repeat is
 	// not counted twice.
 	remoteRetries = 60
-	// remoteTimeout bounds one request.
-	remoteTimeout = time.Minute
+	// remoteMaxAnswer bounds an answer that is read, in bytes.
+	remoteMaxAnswer = 32 << 20
 )
 
 // remote imports into a running server, over its HTTP API.
 type remote struct {
-	base     string
-	key      string
-	notices  io.Writer // where it says that it waits for the server
-	waits    bool      // since the last answer
-	applied  bool      // what has no position is sent until it is visible
-	client   *http.Client
+	server   *client.Server
+	notices  io.Writer         // where it says that it waits for the server
+	waits    bool              // since the last answer
+	applied  bool              // what has no position is sent until it is visible
 	at       map[string]uint64 // position of the last batch, by source
 	repeats  int
 	rejected int
 }
 
-func newRemote(base, key string, notices io.Writer) (*remote, error) {
-	address := base
-	if !strings.Contains(address, "://") {
-		address = "http://" + address
+func newRemote(address, key string, notices io.Writer) (*remote, error) {
+	server, err := client.New(client.Options{Address: address, Flag: "--to", Key: key, MaxAnswer: remoteMaxAnswer})
+	if err != nil {
+		return nil, err
 	}
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" {
-		return nil, fmt.Errorf("--to %q: want the address of a server, such as http://127.0.0.1:8080", base)
-	}
-	return &remote{
-		base: strings.TrimRight(address, "/"), key: key, notices: notices,
-		at: map[string]uint64{}, client: &http.Client{Timeout: remoteTimeout},
-	}, nil
+	return &remote{server: server, notices: notices, at: map[string]uint64{}}, nil
 }
 
 func (r *remote) position(ctx context.Context, name string) (uint64, error) {
@@ -175,7 +166,7 @@ func (r *remote) flush(context.Context) (duplicates, rejected int, err error) {
 func (r *remote) late() uint64 { return 0 } // the server's statistics tell
 
 func (r *remote) close() error {
-	r.client.CloseIdleConnections()
+	r.server.Close()
 	return nil
 }
 
@@ -199,49 +190,11 @@ func (r *remote) do(ctx context.Context, method, path string, body []byte, answe
 }
 
 func (r *remote) once(ctx context.Context, method, path string, body []byte, answer any) (int, error) {
-	request, err := http.NewRequestWithContext(ctx, method, r.base+path, bytes.NewReader(body))
-	if err != nil {
-		return 0, err
-	}
-	request.Header.Set("Content-Type", "application/x-ndjson")
-	if r.key != "" {
-		request.Header.Set("X-API-Key", r.key)
-	}
-	response, err := r.client.Do(request)
-	if err != nil {
-		var failed *url.Error
-		if errors.As(err, &failed) && ctx.Err() == nil {
-			err = failed.Err
-		}
-		return 0, fmt.Errorf("no answer from %s: %w", r.base, err)
-	}
-	defer response.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(response.Body, 32<<20))
-	if err != nil {
-		return 0, err
-	}
-	if response.StatusCode/100 != 2 {
+	status, err := r.server.Do(ctx, client.Request{Method: method, Path: path, Type: "application/x-ndjson", Body: body}, answer)
+	var refused *client.Refusal
+	if errors.As(err, &refused) {
 		route, _, _ := strings.Cut(path, "?")
-		err := fmt.Errorf("%s %s: %w: %s: %s", method, route, errServer, response.Status, reason(b))
-		if response.StatusCode == http.StatusUnauthorized {
-			err = fmt.Errorf("%w; give the key with --key", err)
-		}
-		return response.StatusCode, err
+		err = fmt.Errorf("%s %s: %w: %s", method, route, errServer, refused.Says)
 	}
-	if answer == nil {
-		return response.StatusCode, nil
-	}
-	return response.StatusCode, json.Unmarshal(b, answer)
-}
-
-// reason is why the server refused a request: what the problem in its answer
-// says, or the answer itself if it is no problem.
-func reason(answer []byte) string {
-	var problem struct {
-		Detail string `json:"detail"`
-	}
-	if json.Unmarshal(answer, &problem) == nil && problem.Detail != "" {
-		return problem.Detail
-	}
-	return fmt.Sprintf("%.300s", bytes.TrimSpace(answer))
+	return status, err
 }

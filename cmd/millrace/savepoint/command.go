@@ -229,7 +229,7 @@ func (f *flags) list(c *cobra.Command) (list []api.SavepointRecord, where string
 	}
 	if s != nil {
 		list, err = s.list(c.Context())
-		return list, s.base, err
+		return list, s.Address(), err
 	}
 	store, err := f.resolve()
 	if err != nil {
