@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 
 	"millrace/event"
 	"millrace/serve/problem"
@@ -116,20 +115,16 @@ func (c *Checkpoints) Record() CheckpointsBody {
 		Checkpoints: make([]CheckpointRecord, len(c.History)), Recommendations: []string{}, Advice: make([]CheckpointAdviceRecord, len(c.Advice)),
 		Policy: CheckpointPolicyRecord{millis(c.Policy.Interval), millis(c.Policy.MinPause), millis(c.Policy.Timeout), max(-1, c.Policy.Tolerated)},
 	}
-	var durations, stalls, sizes []float64
 	for i, h := range c.History {
 		b.Checkpoints[i] = CheckpointRecord{
 			Block: h.Block, Started: event.FromGo(h.Started).String(), DurationMs: millis(h.Duration), StallMs: millis(h.Stall),
 			Bytes: h.Bytes, Keys: h.Keys, TotalBytes: h.TotalBytes, Failure: h.Failure, Failures: h.Failures,
 		}
-		if h.Failure == "" {
-			durations, stalls, sizes = append(durations, millis(h.Duration)), append(stalls, millis(h.Stall)), append(sizes, float64(h.Bytes))
-		}
 	}
 	b.Summary = CheckpointSummary{
 		Count: len(c.History), Completed: c.Completed, Failed: c.Failed,
-		DurationMs: rangeOf(durations), Bytes: rangeOf(sizes), StallMs: rangeOf(stalls),
-		PauseMs: CheckpointRange{millis(c.Pause.Average), millis(c.Pause.Min), millis(c.Pause.Max)},
+		DurationMs: rangeOf(c.Duration, millis), Bytes: rangeOf(c.Bytes, func(n int64) float64 { return float64(n) }),
+		StallMs: rangeOf(c.Stall, millis), PauseMs: rangeOf(c.Pause, millis),
 	}
 	b.DurationMs, b.Bytes = b.Summary.DurationMs.spread(), b.Summary.Bytes.spread()
 	for i, advice := range c.Advice {
@@ -150,15 +145,8 @@ func (c *Checkpoints) Record() CheckpointsBody {
 	return b
 }
 
-func rangeOf(values []float64) (r CheckpointRange) {
-	if len(values) == 0 {
-		return r
-	}
-	sum := 0.0
-	for _, v := range values {
-		sum += v
-	}
-	return CheckpointRange{sum / float64(len(values)), slices.Min(values), slices.Max(values)}
+func rangeOf[T ~int64](e Extent[T], in func(T) float64) CheckpointRange {
+	return CheckpointRange{in(e.Average), in(e.Min), in(e.Max)}
 }
 
 func (r CheckpointRange) spread() Spread { return Spread{r.Average, r.Max, r.Min} }

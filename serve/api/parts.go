@@ -158,6 +158,9 @@ type Checkpoints struct {
 	History []Checkpoint
 	// Completed and Failed count since the start; of a failed one each try.
 	Completed, Failed int
+	// Of those in the History that succeeded.
+	Duration, Stall Extent[time.Duration]
+	Bytes           Extent[int64]
 	// Of the History: the time from the end of one to the start of the next.
 	Pause       Extent[time.Duration]
 	InProgress  *CheckpointProgress // nil if none is

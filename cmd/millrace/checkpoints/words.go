@@ -21,7 +21,9 @@ const earlier = "it was before the last start; the log of that server says why"
 func Words(s *checkpoint.Status, reason func(error) string) api.Checkpoints {
 	c := api.Checkpoints{
 		Policy: Policy(s.Policy), Completed: s.Summary.Completed, Failed: s.Summary.Failed,
-		Pause: api.Extent[time.Duration](s.Summary.Pause), History: make([]api.Checkpoint, len(s.History)),
+		Duration: api.Extent[time.Duration](s.Summary.Duration), Stall: api.Extent[time.Duration](s.Summary.Stall),
+		Bytes: api.Extent[int64](s.Summary.Bytes), Pause: api.Extent[time.Duration](s.Summary.Pause),
+		History: make([]api.Checkpoint, len(s.History)),
 	}
 	for i, r := range s.History {
 		c.History[i] = api.Checkpoint{
