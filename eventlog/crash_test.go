@@ -6,14 +6,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"millrace/event"
+	"millrace/internal/crashfs"
 )
 
 var (
@@ -22,31 +21,28 @@ var (
 )
 
 // disk is a file system in memory whose power is cut before its cutAt-th
-// operation. What it holds at that moment is what was synced, and of the rest
+// write. What it holds at that moment is what was synced, and of the rest
 // whatever chance keeps.
 type disk struct {
 	vfs.FS
-	ops   atomic.Int64
-	cutAt int64
+	power *crashfs.Disk
 	once  sync.Once
 	cut   func()
 	after *vfs.MemFS // what is left, nil while the power is on
 }
 
-// newDisk wraps mem. keep is the percentage of unsynced pieces that survive,
-// and atCut is called at the moment of the cut.
+// newDisk makes a disk of mem. keep is the percentage of unsynced pieces that
+// survive, and atCut is called at the moment of the cut.
 func newDisk(mem *vfs.MemFS, cutAt int64, keep int, rng *rand.Rand, atCut func()) *disk {
-	d := &disk{cutAt: cutAt}
+	d := &disk{power: crashfs.New(mem)}
 	d.cut = func() {
 		atCut()
-		d.after = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: keep, RNG: rng})
+		d.after = d.power.Left(keep, rng)
 	}
-	d.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && d.ops.Add(1) == d.cutAt {
-			d.once.Do(d.cut)
-		}
-		return nil
-	}))
+	d.FS = d.power.FS()
+	if cutAt > 0 {
+		d.power.CutAt(cutAt, func() { d.once.Do(d.cut) })
+	}
 	return d
 }
 
@@ -55,9 +51,6 @@ func (d *disk) left() *vfs.MemFS {
 	d.once.Do(d.cut)
 	return d.after
 }
-
-// isCut says whether the power was cut.
-func (d *disk) isCut() bool { return d.ops.Load() >= d.cutAt }
 
 // history is what a client of the log knows across its crashes.
 type history struct {
@@ -114,7 +107,7 @@ func (h *history) live(t *testing.T, mem *vfs.MemFS, rng *rand.Rand) *disk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for steps := rng.IntN(8); steps > 0 && !d.isCut(); steps-- {
+	for steps := rng.IntN(8); steps > 0 && !d.power.IsCut(); steps-- {
 		if rng.IntN(5) == 0 {
 			update(func() { now.letters++ })
 			err = l.AppendDeadLetters(letters(now.letters, now.letters))

@@ -111,7 +111,7 @@ func TestRedactionSurvivesACrashAtEveryStep(t *testing.T) {
 			t.Fatal(err)
 		}
 		if cutAt == 0 { // never cut
-			want, total = finishedRedaction(t, d.FS), d.ops.Load()
+			want, total = finishedRedaction(t, d.FS), d.power.Writes()
 			continue
 		}
 		left := d.left()

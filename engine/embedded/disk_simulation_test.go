@@ -10,15 +10,14 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"millrace/engine/checkpoint"
 	"millrace/eventlog"
+	"millrace/internal/crashfs"
 	"millrace/state"
 	statememory "millrace/state/memory"
 	"millrace/state/pebble"
@@ -94,9 +93,8 @@ type diskSimulation struct {
 	state  *pebble.Backend
 	engine *Engine
 
-	left    atomic.Int64 // writes until the power is cut
-	link    sync.Mutex
-	image   *vfs.MemFS // what the cut left
+	disk    *crashfs.Disk // of mem
+	image   *vfs.MemFS    // what the cut left
 	mutex   sync.Mutex
 	acked   int // blocks that were acknowledged
 	atCut   int // of them, when the power was cut
@@ -113,7 +111,6 @@ func (s *diskSimulation) run() {
 			return
 		}
 	}
-	s.left.Store(-1)
 	if s.open() {
 		s.compare("at the end")
 		s.close()
@@ -122,13 +119,18 @@ func (s *diskSimulation) run() {
 
 // live is from one start to a power cut, and the damage that follows.
 func (s *diskSimulation) live() bool {
-	s.left.Store(-1)
 	if !s.open() {
 		return false
 	}
 	s.compare("after recovery")
-	s.left.Store(int64(5 + s.random.IntN(150)))
-	for s.left.Load() > 0 && !s.t.Failed() {
+	s.disk.CutAt(int64(5+s.random.IntN(150)), func() {
+		s.mutex.Lock()
+		defer s.mutex.Unlock()
+		if s.image == nil {
+			s.takeImage()
+		}
+	})
+	for !s.disk.IsCut() && !s.t.Failed() {
 		if !s.step() {
 			break
 		}
@@ -154,47 +156,22 @@ func (s *diskSimulation) cutPower() {
 }
 
 func (s *diskSimulation) takeImage() {
-	s.link.Lock()
-	defer s.link.Unlock()
 	s.cuts++
 	s.atCut = s.acked
-	s.image = s.mem.CrashClone(vfs.CrashCloneCfg{
-		UnsyncedDataPercent: []int{0, 25, 50, 100}[s.seed%4], RNG: rand.New(rand.NewPCG(s.seed, uint64(s.cuts))),
-	})
+	s.image = s.disk.Left([]int{0, 25, 50, 100}[s.seed%4], rand.New(rand.NewPCG(s.seed, uint64(s.cuts))))
 }
 
-// disk is the file system whose power may be cut.
-func (s *diskSimulation) disk() vfs.FS {
-	return errorfs.Wrap(linkedFS{s.mem, &s.link}, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && s.left.Add(-1) == 0 {
-			s.mutex.Lock()
-			defer s.mutex.Unlock()
-			if s.image == nil {
-				s.takeImage()
-			}
-		}
-		return nil
-	}))
-}
-
-// linkedFS keeps MemFS.Link and MemFS.CrashClone apart: Link takes a read lock
-// twice, and waits for ever if CrashClone asks for the lock in between.
-type linkedFS struct {
-	vfs.FS
-	mutex *sync.Mutex
-}
-
-func (f linkedFS) Link(oldname, newname string) error {
-	f.mutex.Lock()
-	defer f.mutex.Unlock()
-	return f.FS.Link(oldname, newname)
+// powered is the file system of a disk whose power is on.
+func (s *diskSimulation) powered() vfs.FS {
+	s.disk = crashfs.New(s.mem)
+	return s.disk.FS()
 }
 
 // open starts everything on what the disk has, and adopts a block that was
 // stored and not acknowledged.
 func (s *diskSimulation) open() bool {
 	s.image = nil
-	fs := s.disk()
+	fs := s.powered()
 	var err error
 	if s.log, err = eventlog.Open("data/log", eventlog.Options{FS: fs, MemTableBytes: 32 << 10}); err != nil {
 		return s.fail("open the log: %v", err)
@@ -346,8 +323,7 @@ func (s *diskSimulation) damage() {
 
 // tryDamaged starts on a damaged disk, and returns the error that notices it.
 func (s *diskSimulation) tryDamaged() (err error) {
-	s.left.Store(-1)
-	fs := s.disk()
+	fs := s.powered()
 	log, err := eventlog.Open("data/log", eventlog.Options{FS: fs, MemTableBytes: 32 << 10})
 	if err != nil {
 		return err
