@@ -5,7 +5,6 @@ import (
 	"flag"
 	"math/rand/v2"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -20,46 +19,17 @@ var (
 	crashRounds = flag.Int("crash.rounds", 2000, "rounds of the crash test")
 )
 
-// crashDisk is Pebble's file system in memory that knows what was synced.
-type crashDisk struct {
-	retain int
-	fs     *vfs.MemFS
-	left   atomic.Int64 // changes until the power is cut
-	image  *vfs.MemFS   // what was set aside
-	take   func()
-	cut    func(setAside func())
-}
-
-func (d *crashDisk) Open() (state.Backend, error) {
-	b, err := Open("data/state", Options{FS: errorfs.Wrap(d.fs, errorfs.InjectorFunc(d.before)), Retain: d.retain})
-	if err != nil {
-		return nil, err
-	}
-	b.fullBytes = 0
-	return b, nil
-}
-
-func (d *crashDisk) Arm(n int, random *rand.Rand, cut func(setAside func())) {
-	fs := d.fs
-	d.image, d.cut = nil, cut
-	d.take = func() {
-		d.image = fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 25 * random.IntN(5), RNG: random})
-	}
-	d.left.Store(int64(n%30) + 1) // a change takes fewer operations than Pebble's
-}
-
-// before is called before every operation of the file system.
-func (d *crashDisk) before(op errorfs.Op) error {
-	if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && d.left.Add(-1) == 0 {
-		d.cut(d.take)
-	}
-	return nil
-}
-
-func (d *crashDisk) Restart() {
-	d.cut(d.take)
-	d.left.Store(0)
-	d.fs = d.image
+// crashDisk is a disk in memory, with a backend that makes full snapshots. A
+// change takes fewer operations than Pebble's.
+func crashDisk(retain int) *statetest.MemDisk {
+	return &statetest.MemDisk{Within: 30, OpenOn: func(fs vfs.FS) (state.Backend, error) {
+		b, err := Open("data/state", Options{FS: fs, Retain: retain})
+		if err != nil {
+			return nil, err
+		}
+		b.fullBytes = 0
+		return b, nil
+	}}
 }
 
 // TestCrash loses power thousands of times: with one retained checkpoint a
@@ -73,8 +43,8 @@ func TestCrash(t *testing.T) {
 	if testing.Short() {
 		rounds = 500
 	}
-	statetest.Crash(t, &crashDisk{retain: 1, fs: vfs.NewCrashableMem()}, seed, rounds)
-	statetest.Crash(t, &crashDisk{retain: 3, fs: vfs.NewCrashableMem()}, seed, rounds/2)
+	statetest.Crash(t, crashDisk(1), seed, rounds)
+	statetest.Crash(t, crashDisk(3), seed, rounds/2)
 }
 
 // TestSeenStays: a process was killed after it renamed a file and before it
@@ -91,23 +61,23 @@ func TestSeenStays(t *testing.T) {
 		return nil
 	}))
 	killed := open(t, "state", Options{FS: fs})
-	commit(t, killed, 1, write("a", "1"))
-	if err := try(killed, 2, write("a", "2")); err == nil {
+	statetest.Commit(t, killed, 1, statetest.Write("a", "1"))
+	if err := statetest.TryCommit(killed, 2, statetest.Write("a", "2")); err == nil {
 		t.Fatal("the commit should have failed")
 	}
-	if got, err := contents(killed); err != nil || got["a"] != "1" {
+	if got, err := statetest.Contents(killed); err != nil || got["a"] != "1" {
 		t.Errorf("after a commit that failed: %v, %v", got, err)
 	}
 	if err := killed.Close(); err != nil {
 		t.Fatal(err)
 	}
 	next := open(t, "state", Options{FS: mem})
-	seen, err := contents(next)
+	seen, err := statetest.Contents(next)
 	if err != nil || seen["a"] != "2" {
 		t.Fatalf("found %v, %v; so this test sees nothing", seen, err)
 	}
 	later := open(t, "state", Options{FS: mem.CrashClone(vfs.CrashCloneCfg{})})
-	if got, err := contents(later); err != nil || got["a"] != "2" {
+	if got, err := statetest.Contents(later); err != nil || got["a"] != "2" {
 		t.Errorf("after the power cut: %v, %v; %v had been seen", got, err, seen)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"millrace/operator"
 	"millrace/state"
+	"millrace/state/statetest"
 )
 
 // past is a directory and what its checkpoints had, by block.
@@ -29,18 +30,7 @@ func makePast(t *testing.T, blocks uint64, retain int) *past {
 	p := &past{fs: vfs.NewCrashableMem()}
 	b := open(t, "state", Options{FS: p.fs, Retain: retain})
 	b.fullBytes = 80 << 10
-	random := rand.New(rand.NewPCG(3, 3))
-	now := map[string]string{}
-	for block := range blocks {
-		var writes []operator.StateWrite
-		for range 20 {
-			w := write(fmt.Sprint("k", random.IntN(50)), incompressible(50+random.IntN(100)))
-			now[string(w.Key)] = string(w.Value)
-			writes = append(writes, w)
-		}
-		commit(t, b, block, writes...)
-		p.checkpoints = append(p.checkpoints, maps.Clone(now))
-	}
+	p.checkpoints = statetest.CommitHistory(t, b, blocks)
 	// What is not needed is removed when it is opened too.
 	for range 2 {
 		if err := b.Close(); err != nil {
@@ -78,72 +68,34 @@ func (p *past) outcome(t *testing.T, fs vfs.FS, retain int, about string) (block
 	if err != nil {
 		t.Fatalf("%s: %v", about, err)
 	}
-	got, err := contents(b)
+	got, err := statetest.Contents(b)
 	if err != nil || latest.Block >= uint64(len(p.checkpoints)) || !maps.Equal(got, p.checkpoints[latest.Block]) {
 		t.Errorf("%s: %d keys that are not those of block %d, %v", about, len(got), latest.Block, err)
 	}
 	return int(latest.Block), nil
 }
 
-// damageTrial is one way to damage a file: remove it, or keep so many bytes
-// and flip a bit.
-type damageTrial struct {
-	name   string
-	remove bool
-	keep   int
-	flip   bool
-	at     int
-	bit    int
-}
-
 // damageTrials are the ways in which a file of a size is damaged.
-func damageTrials(size int, random *rand.Rand) []damageTrial {
-	trials := []damageTrial{{name: "removed", remove: true}, {name: "empty"}, {name: "shortened", keep: size - 1, at: size - 1}}
+func damageTrials(size int, random *rand.Rand) []statetest.Damage {
+	trials := []statetest.Damage{{Name: "removed", Remove: true}, {Name: "empty"}, {Name: "shortened", Keep: size - 1, At: size - 1}}
 	for range 5 {
 		at := random.IntN(size)
-		trials = append(trials, damageTrial{name: "shortened", keep: at, at: at})
+		trials = append(trials, statetest.Damage{Name: "shortened", Keep: at, At: at})
 	}
 	for range 40 {
-		trials = append(trials, damageTrial{name: "changed", keep: size, flip: true, at: random.IntN(size), bit: random.IntN(8)})
+		trials = append(trials, statetest.Damage{Name: "changed", Keep: size, Flip: true, At: random.IntN(size), Bit: random.IntN(8)})
 	}
 	return trials
 }
 
-func (d damageTrial) apply(t *testing.T, fs *vfs.MemFS, name string) {
+func read(t testing.TB, fs *vfs.MemFS, name string) []byte {
 	t.Helper()
-	data := read(t, fs, name)[:d.keep]
-	if d.flip {
-		data[d.at] ^= 1 << d.bit
-	}
-	if err := fs.Remove("state/" + name); err != nil {
-		t.Fatal(err)
-	}
-	if !d.remove {
-		put(t, fs, name, data)
-	}
+	return statetest.ReadFile(t, fs, "state/"+name)
 }
 
-func read(t *testing.T, fs *vfs.MemFS, name string) []byte {
+func put(t testing.TB, fs *vfs.MemFS, name string, data []byte) {
 	t.Helper()
-	data, err := fs.UnsafeGetFileDataBuffer("state/" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return slices.Clone(data)
-}
-
-func put(t *testing.T, fs *vfs.MemFS, name string, data []byte) {
-	t.Helper()
-	f, err := fs.Create("state/"+name, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.Write(data); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
+	statetest.WriteFile(t, fs, "state/"+name, data)
 }
 
 // TestDamageIsRefused: with one retained checkpoint every damage is refused,
@@ -163,10 +115,10 @@ func TestDamageIsRefused(t *testing.T) {
 	for i, name := range files {
 		for _, trial := range damageTrials(len(read(t, p.fs, name)), random) {
 			fs := p.copy()
-			trial.apply(t, fs, name)
-			about := fmt.Sprintf("%s %s at %d", name, trial.name, trial.at)
+			trial.Apply(t, fs, "state/"+name)
+			about := fmt.Sprintf("%s %s at %d", name, trial.Name, trial.At)
 			block, err := p.outcome(t, fs, 1, about)
-			if trial.remove && i == len(files)-1 {
+			if trial.Remove && i == len(files)-1 {
 				if block != last-1 {
 					t.Errorf("%s: block %d, want %d", about, block, last-1)
 				}
@@ -177,7 +129,7 @@ func TestDamageIsRefused(t *testing.T) {
 				continue
 			}
 			words := []string{strings.TrimSuffix(strings.TrimSuffix(name, ".full"), ".delta"), "no older checkpoint"}
-			if !trial.remove {
+			if !trial.Remove {
 				words[0] += "." // with its kind
 				words = append(words, "at byte ")
 			}
@@ -212,8 +164,8 @@ func TestFallsBack(t *testing.T) {
 		}
 		for _, trial := range damageTrials(len(read(t, p.fs, name)), random) {
 			fs := p.copy()
-			trial.apply(t, fs, name)
-			about := fmt.Sprintf("%s %s at %d", name, trial.name, trial.at)
+			trial.Apply(t, fs, "state/"+name)
+			about := fmt.Sprintf("%s %s at %d", name, trial.Name, trial.At)
 			want := last
 			if !h.full && int(h.at.block) > p.newestFull(t) {
 				want = int(h.at.block) - 1
@@ -235,7 +187,7 @@ func TestTwoFull(t *testing.T) {
 		p := makePast(t, blocks, 2)
 		for _, name := range names(t, p.fs, "state") {
 			fs := p.copy()
-			damageTrial{name: "empty"}.apply(t, fs, name)
+			statetest.Damage{Name: "empty"}.Apply(t, fs, "state/"+name)
 			if block, err := p.outcome(t, fs, 2, name); block < 0 {
 				t.Errorf("%d blocks, %s is damaged: %v", blocks, name, err)
 			}
@@ -285,7 +237,7 @@ func TestGoesOn(t *testing.T) {
 	files := names(t, fs, "state")
 	damaged := files[len(files)-2]
 	size := len(read(t, fs, damaged))
-	damageTrial{keep: size, flip: true, at: size / 2}.apply(t, fs, damaged)
+	statetest.Damage{Keep: size, Flip: true, At: size / 2}.Apply(t, fs, "state/"+damaged)
 	var log strings.Builder
 	open := func() *Backend {
 		t.Helper()
@@ -309,13 +261,13 @@ func TestGoesOn(t *testing.T) {
 		t.Errorf("files are %s, and were %s: damaged ones should be left", now, files)
 	}
 	for block := uint64(7); block < 30; block++ {
-		commit(t, b, block, write("new", fmt.Sprint(block)))
+		statetest.Commit(t, b, block, statetest.Write("new", fmt.Sprint(block)))
 		want["new"] = fmt.Sprint(block)
 		if err := b.Close(); err != nil {
 			t.Fatal(err)
 		}
 		b = open()
-		got, err := contents(b)
+		got, err := statetest.Contents(b)
 		if err != nil || !maps.Equal(got, want) || b.Skipped() != 0 {
 			t.Fatalf("block %d: %d keys, %v; want %d", block, len(got), err, len(want))
 		}
@@ -338,7 +290,7 @@ func TestMixed(t *testing.T) {
 	}
 	for block := range uint64(8) {
 		c := &state.Checkpoint{Block: block, Time: 7, Tables: []state.Table{{Stage: "s",
-			Writes: []operator.StateWrite{write(fmt.Sprint("k", block), "1")}}}}
+			Writes: []operator.StateWrite{statetest.Write(fmt.Sprint("k", block), "1")}}}}
 		if _, err := b.Commit(c); err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,32 +52,6 @@ func open(t testing.TB, dir string, o Options) *Backend {
 	return b
 }
 
-func write(key, value string) operator.StateWrite {
-	return operator.StateWrite{Key: []byte(key), Value: []byte(value)}
-}
-
-func commit(t testing.TB, b *Backend, block uint64, writes ...operator.StateWrite) {
-	t.Helper()
-	if err := try(b, block, writes...); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func try(b *Backend, block uint64, writes ...operator.StateWrite) error {
-	c := &state.Checkpoint{Block: block, Tables: []state.Table{{Stage: "s", Writes: writes}}}
-	_, err := b.Commit(c)
-	return err
-}
-
-func contents(b *Backend) (map[string]string, error) {
-	got := map[string]string{}
-	err := b.Load(func(stage string, key, value []byte) error {
-		got[strings.TrimPrefix(stage+"/"+string(key), "s/")] = string(value)
-		return nil
-	})
-	return got, err
-}
-
 // names are the files of a directory but for its lock.
 func names(t testing.TB, fs vfs.FS, dir string) []string {
 	t.Helper()
@@ -91,32 +64,12 @@ func names(t testing.TB, fs vfs.FS, dir string) []string {
 	return list
 }
 
-// incompressible is a value of n random bytes, always the same.
-func incompressible(n int) string {
-	random := rand.New(rand.NewPCG(1, uint64(n)))
-	value := make([]byte, n)
-	for i := range value {
-		value[i] = byte(random.Uint32())
-	}
-	return string(value)
-}
-
 // TestOnDisk is the operating system's file system: locks, opening again,
 // files of many frames.
 func TestOnDisk(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data", "state")
 	b := open(t, dir, Options{})
-	random := rand.New(rand.NewPCG(1, 1))
-	want := map[string]string{}
-	for block := range uint64(5) {
-		var writes []operator.StateWrite
-		for i := range 2000 {
-			w := write(fmt.Sprint("user", i*int(block+1)), incompressible(random.IntN(200)))
-			want[string(w.Key)] = string(w.Value)
-			writes = append(writes, w)
-		}
-		commit(t, b, block, writes...)
-	}
+	want := statetest.CommitThousands(t, b)
 	if second, err := Open(dir, Options{}); !errors.Is(err, state.ErrInUse) {
 		t.Errorf("opened twice: %v, %v; want ErrInUse", second, err)
 	}
@@ -124,15 +77,7 @@ func TestOnDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	b = open(t, dir, Options{})
-	got, err := contents(b)
-	if err != nil || len(got) != len(want) {
-		t.Fatalf("%d keys, %v; want %d", len(got), err, len(want))
-	}
-	for key, value := range want {
-		if got[key] != value {
-			t.Fatalf("%s differs", key)
-		}
-	}
+	statetest.WantContents(t, b, "opened again", want)
 	size, err := b.Size()
 	var files int64
 	for _, name := range names(t, vfs.Default, dir) {
@@ -154,9 +99,9 @@ func TestAmortised(t *testing.T) {
 	b := open(t, "state", Options{FS: fs})
 	var all []operator.StateWrite
 	for i := range 2000 {
-		all = append(all, write(fmt.Sprint("user", i), incompressible(1000)))
+		all = append(all, statetest.Write(fmt.Sprint("user", i), statetest.Incompressible(1000)))
 	}
-	commit(t, b, 0, all...)
+	statetest.Commit(t, b, 0, all...)
 	full, err := b.Size()
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +110,7 @@ func TestAmortised(t *testing.T) {
 	snapshots := 0
 	for block := uint64(1); block <= 100; block++ {
 		from := int(block) * 100 % 1900
-		commit(t, b, block, all[from:from+100]...)
+		statetest.Commit(t, b, block, all[from:from+100]...)
 		size, err := b.Size()
 		if err != nil || size > 2*full+full/2 {
 			t.Fatalf("block %d: %d bytes of files, %v; the state has %d", block, size, err, full)
@@ -189,7 +134,7 @@ func TestManySmall(t *testing.T) {
 	}
 	defer b.Close()
 	for block := range uint64(1000) {
-		commit(t, b, block, write("a", "1"))
+		statetest.Commit(t, b, block, statetest.Write("a", "1"))
 		if n := len(names(t, fs, "state")); n > 100 {
 			t.Fatalf("block %d: %d files", block, n)
 		}
@@ -203,9 +148,9 @@ func TestErased(t *testing.T) {
 		dir := t.TempDir()
 		b := open(t, dir, Options{Retain: retain})
 		b.fullBytes = 1 << 20
-		commit(t, b, 1, write("gone", "value-of-gone"), write("kept", "old-value"), write("twice", "once"))
-		commit(t, b, 2, write("kept", "new-value"), operator.StateWrite{Key: []byte("gone")})
-		commit(t, b, 2, operator.StateWrite{Key: []byte("never")}, write("twice", "replaced"), write("twice", "last"))
+		statetest.Commit(t, b, 1, statetest.Write("gone", "value-of-gone"), statetest.Write("kept", "old-value"), statetest.Write("twice", "once"))
+		statetest.Commit(t, b, 2, statetest.Write("kept", "new-value"), operator.StateWrite{Key: []byte("gone")})
+		statetest.Commit(t, b, 2, operator.StateWrite{Key: []byte("never")}, statetest.Write("twice", "replaced"), statetest.Write("twice", "last"))
 		if err := b.Drop("s2"); err != nil {
 			t.Fatal(err)
 		}
@@ -230,7 +175,7 @@ func TestErased(t *testing.T) {
 				t.Error("new-value is not found, so this test sees nothing")
 			}
 		}
-		if got, err := contents(b); err != nil || len(got) != 2 {
+		if got, err := statetest.Contents(b); err != nil || len(got) != 2 {
 			t.Errorf("%v, %v", got, err)
 		}
 	}
@@ -256,15 +201,15 @@ func TestFailures(t *testing.T) {
 		failed := 0
 		for n := range 60 {
 			failing, left = true, n%15
-			w := write(fmt.Sprint("k", n), incompressible(n))
-			err := try(b, uint64(n), w)
+			w := statetest.Write(fmt.Sprint("k", n), statetest.Incompressible(n))
+			err := statetest.TryCommit(b, uint64(n), w)
 			failing = false
 			if err == nil {
 				want[string(w.Key)] = string(w.Value)
 			} else if failed++; !errors.Is(err, syscall.ENOSPC) {
 				t.Fatalf("%d: %v", n, err)
 			}
-			got, err := contents(b)
+			got, err := statetest.Contents(b)
 			if err != nil || len(got) != len(want) {
 				t.Fatalf("%d: %d keys, %v; want %d", n, len(got), err, len(want))
 			}
@@ -273,13 +218,13 @@ func TestFailures(t *testing.T) {
 			}
 			again := w
 			again.Value = []byte("again")
-			commit(t, b, uint64(n), again)
+			statetest.Commit(t, b, uint64(n), again)
 			want[string(w.Key)] = "again"
 			if err := b.Close(); err != nil {
 				t.Fatal(err)
 			}
 			b = open(t, "state", Options{FS: fs, Retain: 2})
-			if got, err := contents(b); err != nil || len(got) != len(want) {
+			if got, err := statetest.Contents(b); err != nil || len(got) != len(want) {
 				t.Fatalf("%d, opened again: %d keys, %v; want %d", n, len(got), err, len(want))
 			}
 		}
@@ -305,14 +250,14 @@ func TestNoRoomForSnapshot(t *testing.T) {
 	var log strings.Builder
 	b := open(t, "state", Options{FS: fs, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	for block := range uint64(100) {
-		commit(t, b, block, write(fmt.Sprint("k", block), "1"))
+		statetest.Commit(t, b, block, statetest.Write(fmt.Sprint("k", block), "1"))
 	}
 	if tries < 2 || tries > 10 || !strings.Contains(log.String(), "full snapshot failed") {
 		t.Errorf("tried %d times in 100 commits; logged %s", tries, log.String())
 	}
 	full = false
 	for block := uint64(100); block < 400; block++ {
-		commit(t, b, block, write(fmt.Sprint("k", block), "1"))
+		statetest.Commit(t, b, block, statetest.Write(fmt.Sprint("k", block), "1"))
 	}
 	if n := len(names(t, mem, "state")); n > 250 {
 		t.Errorf("%d files are left when there is room again", n)
@@ -338,7 +283,7 @@ func TestOtherDirectory(t *testing.T) {
 		}
 	}
 	b := open(t, dir, Options{})
-	commit(t, b, 1, write("a", "1"))
+	statetest.Commit(t, b, 1, statetest.Write("a", "1"))
 	if err := errors.Join(b.Compact(), b.Close()); err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func TestSize(t *testing.T) {
 		size       int64
 	}{{"a", "123", 4}, {"b", "1", 6}, {"a", "", 3}, {"a", "12", 5}} {
 		c.Tables[0].Writes = c.Tables[0].Writes[:0]
-		c.Tables[0].Writes = append(c.Tables[0].Writes, write(step.key, step.value))
+		c.Tables[0].Writes = append(c.Tables[0].Writes, statetest.Write(step.key, step.value))
 		if _, err := b.Commit(c); err != nil {
 			t.Fatal(err)
 		}
@@ -48,8 +48,8 @@ func TestEach(t *testing.T) {
 	b := New()
 	want := map[string]string{"s/a": "1", "s/b": "", "t/a": "2"}
 	if _, err := b.Commit(&state.Checkpoint{Tables: []state.Table{
-		{Stage: "s", Writes: []operator.StateWrite{write("a", "1"), write("b", "")}},
-		{Stage: "t", Writes: []operator.StateWrite{write("a", "2")}},
+		{Stage: "s", Writes: []operator.StateWrite{statetest.Write("a", "1"), statetest.Write("b", "")}},
+		{Stage: "t", Writes: []operator.StateWrite{statetest.Write("a", "2")}},
 	}}); err != nil {
 		t.Fatal(err)
 	}
@@ -65,8 +65,4 @@ func TestEach(t *testing.T) {
 	if !errors.Is(err, stop) || !maps.Equal(got, want) || b.Keys() != len(want) {
 		t.Errorf("%d keys, %v, %v; want %v", b.Keys(), got, err, want)
 	}
-}
-
-func write(key, value string) operator.StateWrite {
-	return operator.StateWrite{Key: []byte(key), Value: []byte(value)}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"millrace/operator"
 	"millrace/state"
+	"millrace/state/statetest"
 )
 
 // history is a database and what its checkpoints had, by block.
@@ -30,18 +30,7 @@ func makeHistory(t *testing.T) *history {
 		t.Fatal(err)
 	}
 	b.tableBytes = 2 << 10
-	random := rand.New(rand.NewPCG(3, 3))
-	now := map[string]string{}
-	for block := range uint64(12) {
-		var writes []operator.StateWrite
-		for range 20 {
-			w := write(fmt.Sprint("k", random.IntN(50)), incompressible(50+random.IntN(100)))
-			now[string(w.Key)] = string(w.Value)
-			writes = append(writes, w)
-		}
-		commit(t, b, block, writes...)
-		h.checkpoints = append(h.checkpoints, maps.Clone(now))
-	}
+	h.checkpoints = statetest.CommitHistory(t, b, 12)
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +54,7 @@ func (h *history) outcome(t *testing.T, fs vfs.FS, about string) string {
 	latest, err := b.Latest()
 	if err == nil {
 		var got map[string]string
-		if got, err = contents(b); err == nil {
+		if got, err = statetest.Contents(b); err == nil {
 			if latest.Block >= uint64(len(h.checkpoints)) || !maps.Equal(got, h.checkpoints[latest.Block]) {
 				t.Errorf("%s: %d keys that are not those of block %d", about, len(got), latest.Block)
 			}
@@ -110,11 +99,11 @@ func TestDamage(t *testing.T) {
 		if kind == "" {
 			kind = strings.TrimLeft(name, "0123456789")
 		}
-		for _, trial := range damageTrials(stat.Size(), random) {
+		for _, trial := range damageTrials(int(stat.Size()), random) {
 			fs := h.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: random})
-			trial.apply(t, fs, "state/"+name)
-			about := fmt.Sprintf("seed %d: %s %s at %d", seed, name, trial.name, trial.at)
-			outcomes[kind+" "+trial.name+": "+h.outcome(t, fs, about)]++
+			trial.Apply(t, fs, "state/"+name)
+			about := fmt.Sprintf("seed %d: %s %s at %d", seed, name, trial.Name, trial.At)
+			outcomes[kind+" "+trial.Name+": "+h.outcome(t, fs, about)]++
 		}
 	}
 	for _, outcome := range slices.Sorted(maps.Keys(outcomes)) {
@@ -137,58 +126,19 @@ func TestDamage(t *testing.T) {
 }
 
 // damageTrials are the ways in which a file of a size is damaged.
-func damageTrials(size int64, random *rand.Rand) []damageTrial {
-	trials := []damageTrial{{name: "removed", remove: true}}
+func damageTrials(size int, random *rand.Rand) []statetest.Damage {
+	trials := []statetest.Damage{{Name: "removed", Remove: true}}
 	if size == 0 {
 		return trials
 	}
 	for range 3 {
-		at := random.Int64N(size)
-		trials = append(trials, damageTrial{name: "shortened", keep: at, at: at})
+		at := random.IntN(size)
+		trials = append(trials, statetest.Damage{Name: "shortened", Keep: at, At: at})
 	}
 	for range 12 {
-		trials = append(trials, damageTrial{name: "changed", keep: size, flip: true, at: random.Int64N(size), bit: random.IntN(8)})
+		trials = append(trials, statetest.Damage{Name: "changed", Keep: size, Flip: true, At: random.IntN(size), Bit: random.IntN(8)})
 	}
 	return trials
-}
-
-// damageTrial is one way to damage a file: remove it, or keep so many bytes
-// and flip a bit.
-type damageTrial struct {
-	name   string
-	remove bool
-	keep   int64
-	flip   bool
-	at     int64
-	bit    int
-}
-
-func (d damageTrial) apply(t *testing.T, fs *vfs.MemFS, path string) {
-	t.Helper()
-	data, err := fs.UnsafeGetFileDataBuffer(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data = slices.Clone(data[:d.keep])
-	if d.flip {
-		data[d.at] ^= 1 << d.bit
-	}
-	if err := fs.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if d.remove {
-		return
-	}
-	f, err := fs.Create(path, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.Write(data); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // TestRecords: only the last record of a manifest may be unfinished.

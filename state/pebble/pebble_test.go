@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,68 +41,25 @@ func open(t testing.TB, dir string, fs vfs.FS) *Backend {
 	return b
 }
 
-func write(key, value string) operator.StateWrite {
-	return operator.StateWrite{Key: []byte(key), Value: []byte(value)}
-}
-
-func commit(t testing.TB, b *Backend, block uint64, writes ...operator.StateWrite) {
-	t.Helper()
-	c := &state.Checkpoint{Block: block, Tables: []state.Table{{Stage: "s", Writes: writes}}}
-	if _, err := b.Commit(c); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func contents(b *Backend) (map[string]string, error) {
-	got := map[string]string{}
-	err := b.Load(func(stage string, key, value []byte) error {
-		got[strings.TrimPrefix(stage+"/"+string(key), "s/")] = string(value)
-		return nil
-	})
-	return got, err
-}
-
 // TestOnDisk is the same on the operating system's file system: commits of
 // several tables, locks, opening again.
 func TestOnDisk(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data", "state")
 	b := open(t, dir, nil)
 	b.tableBytes = 64 << 10
-	random := rand.New(rand.NewPCG(1, 1))
-	want := map[string]string{}
-	for block := range uint64(5) {
-		var writes []operator.StateWrite
-		for i := range 2000 {
-			w := write(fmt.Sprint("user", i*int(block+1)), incompressible(random.IntN(200)))
-			want[string(w.Key)] = string(w.Value)
-			writes = append(writes, w)
-		}
-		commit(t, b, block, writes...)
-	}
+	want := statetest.CommitThousands(t, b)
 	if second, err := Open(dir, Options{}); !errors.Is(err, state.ErrInUse) {
 		t.Errorf("opened twice: %v, %v; want ErrInUse", second, err)
 	}
-	check := func(b *Backend, about string) {
-		t.Helper()
-		got, err := contents(b)
-		if err != nil || len(got) != len(want) {
-			t.Fatalf("%s: %d keys, %v; want %d", about, len(got), err, len(want))
-		}
-		for key, value := range want {
-			if got[key] != value {
-				t.Fatalf("%s: %s differs", about, key)
-			}
-		}
-	}
-	check(b, "committed")
+	statetest.WantContents(t, b, "committed", want)
 	if err := b.Compact(); err != nil {
 		t.Fatal(err)
 	}
-	check(b, "compacted")
+	statetest.WantContents(t, b, "compacted", want)
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	check(open(t, dir, nil), "opened again")
+	statetest.WantContents(t, open(t, dir, nil), "opened again", want)
 }
 
 // onDisk says in which files of a directory some bytes are found. Pebble
@@ -141,27 +97,27 @@ func TestErased(t *testing.T) {
 	first, last, middle, old := "0-lz8Qn4vXw1", "zz-7Kd0pWm3Gh", "m-R5tYc9bLq2", "Jf6sVn1xZe8u"
 	unknown, below := "a-Ht3gPo7kBi5", "Wd2jFr6mCy4N"
 	for i := range uint64(30) {
-		commit(t, b, i, write(fmt.Sprint("user", i), strings.Repeat("x", 1000)), write(fmt.Sprint("user", i/2), "y"))
+		statetest.Commit(t, b, i, statetest.Write(fmt.Sprint("user", i), strings.Repeat("x", 1000)), statetest.Write(fmt.Sprint("user", i/2), "y"))
 		switch i {
 		case 5:
-			commit(t, b, i, write(first, "1"), write(last, "1"), write(middle, old))
+			statetest.Commit(t, b, i, statetest.Write(first, "1"), statetest.Write(last, "1"), statetest.Write(middle, old))
 			for _, what := range []string{first, last, middle, old} {
 				if len(onDisk(t, dir, []byte(what))) == 0 {
 					t.Errorf("%s is not on the disk, so this test sees nothing", what)
 				}
 			}
 		case 20:
-			commit(t, b, i, write(middle, "2"))
+			statetest.Commit(t, b, i, statetest.Write(middle, "2"))
 		}
 	}
 	deletes := state.Table{Stage: "s"}
 	for _, key := range []string{first, last, middle, unknown} {
 		deletes.Writes = append(deletes.Writes, operator.StateWrite{Key: []byte(key)})
 	}
-	fills := state.Table{Stage: "t", Writes: []operator.StateWrite{write("table", incompressible(20_000))}}
+	fills := state.Table{Stage: "t", Writes: []operator.StateWrite{statetest.Write("table", statetest.Incompressible(20_000))}}
 	other := state.Table{Stage: "u", Writes: []operator.StateWrite{{Key: []byte(below)}}}
 	for i := range 100 {
-		other.Writes = append(other.Writes, write(fmt.Sprint("user", i), "1"))
+		other.Writes = append(other.Writes, statetest.Write(fmt.Sprint("user", i), "1"))
 	}
 	if _, err := b.Commit(&state.Checkpoint{Block: 30, Tables: []state.Table{deletes, fills, other}}); err != nil {
 		t.Fatal(err)
@@ -174,19 +130,9 @@ func TestErased(t *testing.T) {
 			t.Errorf("%s is still in %s", what, files)
 		}
 	}
-	if got, err := contents(b); err != nil || len(got) != 30+1+100 {
+	if got, err := statetest.Contents(b); err != nil || len(got) != 30+1+100 {
 		t.Errorf("%d keys, %v; want 131", len(got), err)
 	}
-}
-
-// incompressible is a value of n random bytes, always the same.
-func incompressible(n int) string {
-	random := rand.New(rand.NewPCG(1, uint64(n)))
-	value := make([]byte, n)
-	for i := range value {
-		value[i] = byte(random.Uint32())
-	}
-	return string(value)
 }
 
 // TestDiskFull fails every write to a commit's tables in turn: nothing may
@@ -206,14 +152,14 @@ func TestDiskFull(t *testing.T) {
 	want := map[string]string{}
 	var writes []operator.StateWrite
 	for i := range 100 {
-		writes = append(writes, write(fmt.Sprint("k", i), strings.Repeat(fmt.Sprint(i), 50)))
+		writes = append(writes, statetest.Write(fmt.Sprint("k", i), strings.Repeat(fmt.Sprint(i), 50)))
 	}
 	failed := 0
 	for n := 0; ; n++ {
 		full, left = true, n
 		_, err := b.Commit(&state.Checkpoint{Block: uint64(n + 1), Tables: []state.Table{{Stage: "s", Writes: writes}}})
 		full = false
-		got, loadErr := contents(b)
+		got, loadErr := statetest.Contents(b)
 		if err == nil {
 			if len(got) != len(writes) {
 				t.Errorf("%d keys after a commit of %d", len(got), len(writes))
@@ -236,7 +182,7 @@ func TestDiskFull(t *testing.T) {
 func TestNewerRelease(t *testing.T) {
 	fs := vfs.NewMem()
 	b := open(t, "state", fs)
-	commit(t, b, 1, write("a", "1"))
+	statetest.Commit(t, b, 1, statetest.Write("a", "1"))
 	record := appendLatest(nil, &state.Checkpoint{Block: 2})
 	record[0] = latestVersion + 1
 	if err := b.ingest(b.db, func(w *tables) error { return w.set(latestKey, record) }); err != nil {
@@ -281,13 +227,13 @@ func TestCannotMake(t *testing.T) {
 func TestNoRoomForTheManifest(t *testing.T) {
 	mem := vfs.NewMem()
 	b := open(t, "state", mem)
-	commit(t, b, 1, write("a", "1"))
+	statetest.Commit(t, b, 1, statetest.Write("a", "1"))
 	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: manifestBytes - 1})
-	c := &state.Checkpoint{Block: 2, Tables: []state.Table{{Stage: "s", Writes: []operator.StateWrite{write("a", "2")}}}}
+	c := &state.Checkpoint{Block: 2, Tables: []state.Table{{Stage: "s", Writes: []operator.StateWrite{statetest.Write("a", "2")}}}}
 	if _, err := b.Commit(c); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("commit: %v, want ENOSPC", err)
 	}
-	if got, err := contents(b); err != nil || got["a"] != "1" {
+	if got, err := statetest.Contents(b); err != nil || got["a"] != "1" {
 		t.Errorf("after a commit that was refused: %v, %v", got, err)
 	}
 	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: manifestBytes})

@@ -15,6 +15,7 @@ import (
 
 	"millrace/operator"
 	"millrace/state"
+	"millrace/state/statetest"
 )
 
 // A snapshot holds what was committed when it was made, whatever is committed,
@@ -32,7 +33,7 @@ func TestSnapshot(t *testing.T) {
 	for block := range uint64(8) {
 		c := &state.Checkpoint{Block: block, Time: 7, Meta: fmt.Append(nil, "meta", block), Tables: []state.Table{{Stage: "s"}}}
 		for range 100 {
-			w := write(fmt.Sprint("k", random.IntN(300)), incompressible(200))
+			w := statetest.Write(fmt.Sprint("k", random.IntN(300)), statetest.Incompressible(200))
 			now[string(w.Key)] = string(w.Value)
 			c.Tables[0].Writes = append(c.Tables[0].Writes, w)
 		}
@@ -62,10 +63,10 @@ func TestSnapshot(t *testing.T) {
 			if err != nil || filepath.Join(dir, fmt.Sprint("snapshot", latest.Block)) != name {
 				t.Errorf("%s holds %+v, %v", name, latest, err)
 			}
-			if got, err := contents(s); err != nil || !maps.Equal(got, want) {
+			if got, err := statetest.Contents(s); err != nil || !maps.Equal(got, want) {
 				t.Errorf("%s: %d keys, %v; want %d", name, len(got), err, len(want))
 			}
-			_, err = s.Commit(&state.Checkpoint{Block: 100, Tables: []state.Table{{Stage: "s", Writes: []operator.StateWrite{write("k", "v")}}}})
+			_, err = s.Commit(&state.Checkpoint{Block: 100, Tables: []state.Table{{Stage: "s", Writes: []operator.StateWrite{statetest.Write("k", "v")}}}})
 			if (err == nil) == o.ReadOnly {
 				t.Errorf("commit, read-only %v: %v", o.ReadOnly, err)
 			}
@@ -83,7 +84,7 @@ func TestReadOnly(t *testing.T) {
 		t.Errorf("a directory that is not there: %v", err)
 	}
 	b := open(t, filepath.Join(dir, "state"), nil)
-	commit(t, b, 1, write("k", "v"))
+	statetest.Commit(t, b, 1, statetest.Write("k", "v"))
 	name := filepath.Join(dir, "snapshot")
 	if _, err := b.Snapshot(name); err != nil {
 		t.Fatal(err)
@@ -127,7 +128,7 @@ func files(t *testing.T, dir string) map[string]string {
 func TestSnapshotWhileCommitting(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, filepath.Join(dir, "state"), nil)
-	commit(t, b, 0, write("a", "0"), write("b", "0"))
+	statetest.Commit(t, b, 0, statetest.Write("a", "0"), statetest.Write("b", "0"))
 	stop := make(chan struct{})
 	var wait sync.WaitGroup
 	wait.Go(func() {
@@ -136,7 +137,7 @@ func TestSnapshotWhileCommitting(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				commit(t, b, block, write("a", fmt.Sprint(block)), write("b", fmt.Sprint(block)))
+				statetest.Commit(t, b, block, statetest.Write("a", fmt.Sprint(block)), statetest.Write("b", fmt.Sprint(block)))
 			}
 		}
 	})
@@ -147,7 +148,7 @@ func TestSnapshotWhileCommitting(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := open(t, name, nil)
-		got, err := contents(s)
+		got, err := statetest.Contents(s)
 		if want := fmt.Sprint(at.Block); err != nil || got["a"] != want || got["b"] != want {
 			t.Errorf("of block %s: %v, %v", want, got, err)
 		}
