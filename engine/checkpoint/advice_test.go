@@ -33,78 +33,83 @@ func with(s *Status, change func(s *Status)) *Status {
 	return s
 }
 
+func each(change func(r *Record)) func(int, *Record) {
+	return func(_ int, r *Record) { change(r) }
+}
+
+var adviceCases = []struct {
+	name      string
+	status    *Status
+	advice    string // LEVEL CODE of each
+	value     float64
+	threshold float64
+	says      string
+}{
+	{"well", situation(100, nil), "info well", 0, 0, "All is well"},
+	{"one", situation(1, nil), "info well", 0, 0, "All is well"},
+	{"none yet", with(situation(0, nil), func(s *Status) { s.Opened = s.Now }), "info none", 0, 1, "no checkpoint yet"},
+
+	{"half of the interval", situation(9, each(func(r *Record) { r.Duration = 5 * time.Second })), "info well", 0, 0, ""},
+	{"more than that", situation(9, each(func(r *Record) { r.Duration = 6 * time.Second })), "warning duration", 6000, 5000, "checkpoint_interval to 24s"},
+	{"all of the interval", situation(9, each(func(r *Record) { r.Duration = 11 * time.Second })), "critical duration", 11000, 10000, "11s on average"},
+	{"without an interval", with(situation(9, each(func(r *Record) { r.Duration = 6 * time.Second })), func(s *Status) { s.Policy.Interval = -1 }), "info well", 0, 0, ""},
+
+	{"slower and slower", situation(30, func(i int, r *Record) { r.Duration = time.Duration(1+i/10) * 100 * time.Millisecond }), "warning slower", 3, 2, "300ms of late, 100ms earlier"},
+	{"slower, too few", situation(11, func(i int, r *Record) { r.Duration = time.Duration(1+i) * 100 * time.Millisecond }), "info well", 0, 0, ""},
+	{"slower, but quick", situation(30, func(i int, r *Record) { r.Duration = time.Duration(1+i) * time.Millisecond }), "info well", 0, 0, ""},
+	{"one is slow", situation(30, func(i int, r *Record) {
+		if i == 15 {
+			r.Duration = 9 * time.Second
+		}
+	}), "info well", 0, 0, ""},
+
+	{"larger and larger", situation(30, func(i int, r *Record) { r.Bytes = int64(1+i/10) << 20 }), "warning larger", 3, 2, "3 MiB of late, 1 MiB earlier"},
+	{"larger, but small", situation(30, func(i int, r *Record) { r.Bytes = int64(1+i) << 10 }), "info well", 0, 0, ""},
+	{"large", situation(3, each(func(r *Record) { r.Bytes = 3 << 29 })), "warning large", 3 << 29, 1 << 30, "wrote 1.5 GiB"},
+
+	{"state grows", situation(30, func(i int, r *Record) { r.TotalBytes = int64(1+i/10) * 100 << 20 }), "info growing", 3, 1.5, "300 MiB of late"},
+	{"state grows no more", situation(30, func(i int, r *Record) { r.TotalBytes = min(int64(1+i/10), 2) * 100 << 20 }), "info well", 0, 0, ""},
+	{"small state grows", situation(30, func(i int, r *Record) { r.TotalBytes = int64(1+i) << 10 }), "info well", 0, 0, ""},
+
+	{"stall", situation(9, func(i int, r *Record) {
+		if i == 3 {
+			r.Stall = 7500 * time.Microsecond
+		}
+	}), "warning stall", 7.5, 5, "waited 7.5ms"},
+	{"long stall", situation(9, each(func(r *Record) { r.Stall = time.Second })), "critical stall", 1000, 100, "waited 1s"},
+
+	{"a tenth fails", situation(10, func(i int, r *Record) { r.Failures = max(0, i-8) }), "info well", 0, 0, ""},
+	{"a fifth fails", situation(10, func(i int, r *Record) { r.Failures = max(0, i-7) }), "warning failures", 20, 10, "2 of the last 10"},
+	{"most fail", situation(10, each(func(r *Record) { r.Failures = 1 })), "critical failures", 100, 50, "10 of the last 10"},
+	{"too few to say", situation(4, each(func(r *Record) { r.Failures = 1 })), "info well", 0, 0, ""},
+	{"one fails now", with(situation(4, nil), func(s *Status) {
+		s.Failing, s.InProgress = errors.New("no"), &Progress{Block: 9, Failures: 7}
+	}), "critical failing", 7, 0, "block 9 has failed 7 times"},
+	{"timeouts", situation(20, func(i int, r *Record) {
+		if i == 3 {
+			r.Failure, r.Failures, r.Expired, r.Duration = "no", 1, true, time.Minute
+		}
+	}), "warning timeouts", 1, 0, "the longest 1m0s"},
+
+	{"none for long", with(situation(3, nil), func(s *Status) { s.Now = s.Now.Add(time.Minute) }), "critical overdue", 69950, 30000, "for 1m10s"},
+	{"none for long, but nothing to store", with(situation(3, nil), func(s *Status) { s.Now, s.Behind = s.Now.Add(time.Minute), false }), "info well", 0, 0, ""},
+	{"none for long, as no server runs", with(situation(3, nil), func(s *Status) { s.Now, s.Opened = s.Now.Add(time.Hour), time.Time{} }), "info well", 0, 0, ""},
+	{"none since the start", with(situation(0, nil), func(s *Status) {}), "critical overdue, info none", 3600000, 30000, "1h0m0s"},
+	{"the pause is long", with(situation(3, nil), func(s *Status) { s.Now, s.Policy.MinPause = s.Now.Add(time.Minute), time.Hour }), "info pause", 9950, 3600000, "only 10s"},
+
+	{"much that is obsolete", situation(3, each(func(r *Record) { r.TotalBytes = 700 << 20 })), "warning stored", 7, 6, "700 MiB, 7.0 times"},
+	{"much, but small", situation(3, each(func(r *Record) { r.TotalBytes, r.LiveBytes = 60<<20, 1 })), "info well", 0, 0, ""},
+	{"not known", situation(3, each(func(r *Record) { r.LiveBytes = 0 })), "info well", 0, 0, ""},
+	{"full ones", situation(9, func(i int, r *Record) { r.Full = i%3 == 0 }), "warning full", 3, 2, "3 of the last 9"},
+	{"two full ones", situation(9, func(i int, r *Record) { r.Full = i%5 == 0 }), "info well", 0, 0, ""},
+
+	// The most urgent comes first.
+	{"much at once", situation(9, each(func(r *Record) { r.Duration, r.Stall, r.Bytes = time.Minute, 6*time.Millisecond, 1<<40 })),
+		"critical duration, warning stall, warning large", 60000, 10000, "1m0s"},
+}
+
 func TestAdvise(t *testing.T) {
-	each := func(change func(r *Record)) func(int, *Record) { return func(_ int, r *Record) { change(r) } }
-	for _, c := range []struct {
-		name      string
-		status    *Status
-		advice    string // LEVEL CODE of each
-		value     float64
-		threshold float64
-		says      string
-	}{
-		{"well", situation(100, nil), "info well", 0, 0, "All is well"},
-		{"one", situation(1, nil), "info well", 0, 0, "All is well"},
-		{"none yet", with(situation(0, nil), func(s *Status) { s.Opened = s.Now }), "info none", 0, 1, "no checkpoint yet"},
-
-		{"half of the interval", situation(9, each(func(r *Record) { r.Duration = 5 * time.Second })), "info well", 0, 0, ""},
-		{"more than that", situation(9, each(func(r *Record) { r.Duration = 6 * time.Second })), "warning duration", 6000, 5000, "checkpoint_interval to 24s"},
-		{"all of the interval", situation(9, each(func(r *Record) { r.Duration = 11 * time.Second })), "critical duration", 11000, 10000, "11s on average"},
-		{"without an interval", with(situation(9, each(func(r *Record) { r.Duration = 6 * time.Second })), func(s *Status) { s.Policy.Interval = -1 }), "info well", 0, 0, ""},
-
-		{"slower and slower", situation(30, func(i int, r *Record) { r.Duration = time.Duration(1+i/10) * 100 * time.Millisecond }), "warning slower", 3, 2, "300ms of late, 100ms earlier"},
-		{"slower, too few", situation(11, func(i int, r *Record) { r.Duration = time.Duration(1+i) * 100 * time.Millisecond }), "info well", 0, 0, ""},
-		{"slower, but quick", situation(30, func(i int, r *Record) { r.Duration = time.Duration(1+i) * time.Millisecond }), "info well", 0, 0, ""},
-		{"one is slow", situation(30, func(i int, r *Record) {
-			if i == 15 {
-				r.Duration = 9 * time.Second
-			}
-		}), "info well", 0, 0, ""},
-
-		{"larger and larger", situation(30, func(i int, r *Record) { r.Bytes = int64(1+i/10) << 20 }), "warning larger", 3, 2, "3 MiB of late, 1 MiB earlier"},
-		{"larger, but small", situation(30, func(i int, r *Record) { r.Bytes = int64(1+i) << 10 }), "info well", 0, 0, ""},
-		{"large", situation(3, each(func(r *Record) { r.Bytes = 3 << 29 })), "warning large", 3 << 29, 1 << 30, "wrote 1.5 GiB"},
-
-		{"state grows", situation(30, func(i int, r *Record) { r.TotalBytes = int64(1+i/10) * 100 << 20 }), "info growing", 3, 1.5, "300 MiB of late"},
-		{"state grows no more", situation(30, func(i int, r *Record) { r.TotalBytes = min(int64(1+i/10), 2) * 100 << 20 }), "info well", 0, 0, ""},
-		{"small state grows", situation(30, func(i int, r *Record) { r.TotalBytes = int64(1+i) << 10 }), "info well", 0, 0, ""},
-
-		{"stall", situation(9, func(i int, r *Record) {
-			if i == 3 {
-				r.Stall = 7500 * time.Microsecond
-			}
-		}), "warning stall", 7.5, 5, "waited 7.5ms"},
-		{"long stall", situation(9, each(func(r *Record) { r.Stall = time.Second })), "critical stall", 1000, 100, "waited 1s"},
-
-		{"a tenth fails", situation(10, func(i int, r *Record) { r.Failures = max(0, i-8) }), "info well", 0, 0, ""},
-		{"a fifth fails", situation(10, func(i int, r *Record) { r.Failures = max(0, i-7) }), "warning failures", 20, 10, "2 of the last 10"},
-		{"most fail", situation(10, each(func(r *Record) { r.Failures = 1 })), "critical failures", 100, 50, "10 of the last 10"},
-		{"too few to say", situation(4, each(func(r *Record) { r.Failures = 1 })), "info well", 0, 0, ""},
-		{"one fails now", with(situation(4, nil), func(s *Status) {
-			s.Failing, s.InProgress = errors.New("no"), &Progress{Block: 9, Failures: 7}
-		}), "critical failing", 7, 0, "block 9 has failed 7 times"},
-		{"timeouts", situation(20, func(i int, r *Record) {
-			if i == 3 {
-				r.Failure, r.Failures, r.Expired, r.Duration = "no", 1, true, time.Minute
-			}
-		}), "warning timeouts", 1, 0, "the longest 1m0s"},
-
-		{"none for long", with(situation(3, nil), func(s *Status) { s.Now = s.Now.Add(time.Minute) }), "critical overdue", 69950, 30000, "for 1m10s"},
-		{"none for long, but nothing to store", with(situation(3, nil), func(s *Status) { s.Now, s.Behind = s.Now.Add(time.Minute), false }), "info well", 0, 0, ""},
-		{"none for long, as no server runs", with(situation(3, nil), func(s *Status) { s.Now, s.Opened = s.Now.Add(time.Hour), time.Time{} }), "info well", 0, 0, ""},
-		{"none since the start", with(situation(0, nil), func(s *Status) {}), "critical overdue, info none", 3600000, 30000, "1h0m0s"},
-		{"the pause is long", with(situation(3, nil), func(s *Status) { s.Now, s.Policy.MinPause = s.Now.Add(time.Minute), time.Hour }), "info pause", 9950, 3600000, "only 10s"},
-
-		{"much that is obsolete", situation(3, each(func(r *Record) { r.TotalBytes = 700 << 20 })), "warning stored", 7, 6, "700 MiB, 7.0 times"},
-		{"much, but small", situation(3, each(func(r *Record) { r.TotalBytes, r.LiveBytes = 60<<20, 1 })), "info well", 0, 0, ""},
-		{"not known", situation(3, each(func(r *Record) { r.LiveBytes = 0 })), "info well", 0, 0, ""},
-		{"full ones", situation(9, func(i int, r *Record) { r.Full = i%3 == 0 }), "warning full", 3, 2, "3 of the last 9"},
-		{"two full ones", situation(9, func(i int, r *Record) { r.Full = i%5 == 0 }), "info well", 0, 0, ""},
-
-		// The most urgent comes first.
-		{"much at once", situation(9, each(func(r *Record) { r.Duration, r.Stall, r.Bytes = time.Minute, 6*time.Millisecond, 1<<40 })),
-			"critical duration, warning stall, warning large", 60000, 10000, "1m0s"},
-	} {
+	for _, c := range adviceCases {
 		t.Run(c.name, func(t *testing.T) {
 			list := Advise(c.status)
 			var got []string

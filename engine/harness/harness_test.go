@@ -166,78 +166,80 @@ func TestSnapshotAndRestore(t *testing.T) {
 
 // A TTL is exact to the millisecond and in the order of time, wherever blocks
 // end.
+var ttlCases = []struct {
+	name string
+	ttl  operator.TTL
+	do   func(h *harness.Harness[order])
+	left int
+}{
+	{"just kept", operator.TTL{After: 10}, func(h *harness.Harness[order]) {
+		h.Send(1, order{Key: "x"})
+		h.ProcessingTime(9)
+	}, 1},
+	{"just over", operator.TTL{After: 10}, func(h *harness.Harness[order]) {
+		h.Send(1, order{Key: "x"})
+		h.ProcessingTime(10)
+	}, 0},
+	{"prolonged", operator.TTL{After: 10}, func(h *harness.Harness[order]) {
+		h.Send(1, order{Key: "x"})
+		h.ProcessingTime(9)
+		h.Send(1, order{Key: "x"})
+		h.ProcessingTime(18)
+	}, 1},
+	{"not by reading", operator.TTL{After: 10}, func(h *harness.Harness[order]) {
+		h.Send(1, order{Key: "x"})
+		h.ProcessingTime(9)
+		h.Send(1, order{Key: "x", Unchanged: true})
+		h.ProcessingTime(10)
+	}, 0},
+	{"on read", operator.TTL{After: 10, OnRead: true}, func(h *harness.Harness[order]) {
+		h.Send(1, order{Key: "x"})
+		h.ProcessingTime(9)
+		h.Send(1, order{Key: "x", Unchanged: true})
+		h.ProcessingTime(18)
+	}, 1},
+	{"reading makes no key", operator.TTL{After: 10, OnRead: true}, func(h *harness.Harness[order]) {
+		h.Send(1, order{Key: "x", Unchanged: true})
+	}, 0},
+	{"a timer at the end fires", operator.TTL{After: 10}, func(h *harness.Harness[order]) {
+		h.Send(1, order{Key: "x", Clock: 10})
+		h.ProcessingTime(12)
+	}, 1},
+	{"a timer after the end does not", operator.TTL{After: 10}, func(h *harness.Harness[order]) {
+		h.Send(1, order{Key: "x", Clock: 11})
+		h.ProcessingTime(12)
+	}, 0},
+	{"event time, just kept", operator.TTL{After: 10, EventTime: true}, func(h *harness.Harness[order]) {
+		h.Send(1, order{Key: "x"})
+		h.Watermark(10)
+	}, 1},
+	{"event time, just over", operator.TTL{After: 10, EventTime: true}, func(h *harness.Harness[order]) {
+		h.Send(1, order{Key: "x"})
+		h.Watermark(11)
+	}, 0},
+	{"event time, over while it is not in memory", operator.TTL{After: 10, EventTime: true}, func(h *harness.Harness[order]) {
+		h.Send(1, order{Key: "x"})
+		h.Watermark(9)
+		h.Watermark(11)
+		h.ExpectView("a", "x", nil)
+	}, 0},
+	{"event time, a timer at the end", operator.TTL{After: 10, EventTime: true}, func(h *harness.Harness[order]) {
+		h.Send(1, order{Key: "x", Timer: 11})
+		h.Watermark(15)
+	}, 1},
+	{"event time, a timer after the end", operator.TTL{After: 10, EventTime: true}, func(h *harness.Harness[order]) {
+		h.Send(1, order{Key: "x", Timer: 12})
+		h.Watermark(15)
+	}, 0},
+	{"event time, a late record counts from the watermark", operator.TTL{After: 10, EventTime: true}, func(h *harness.Harness[order]) {
+		h.Watermark(20)
+		h.Send(1, order{Key: "x"})
+		h.Watermark(30)
+	}, 1},
+}
+
 func TestTTL(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		ttl  operator.TTL
-		do   func(h *harness.Harness[order])
-		left int
-	}{
-		{"just kept", operator.TTL{After: 10}, func(h *harness.Harness[order]) {
-			h.Send(1, order{Key: "x"})
-			h.ProcessingTime(9)
-		}, 1},
-		{"just over", operator.TTL{After: 10}, func(h *harness.Harness[order]) {
-			h.Send(1, order{Key: "x"})
-			h.ProcessingTime(10)
-		}, 0},
-		{"prolonged", operator.TTL{After: 10}, func(h *harness.Harness[order]) {
-			h.Send(1, order{Key: "x"})
-			h.ProcessingTime(9)
-			h.Send(1, order{Key: "x"})
-			h.ProcessingTime(18)
-		}, 1},
-		{"not by reading", operator.TTL{After: 10}, func(h *harness.Harness[order]) {
-			h.Send(1, order{Key: "x"})
-			h.ProcessingTime(9)
-			h.Send(1, order{Key: "x", Unchanged: true})
-			h.ProcessingTime(10)
-		}, 0},
-		{"on read", operator.TTL{After: 10, OnRead: true}, func(h *harness.Harness[order]) {
-			h.Send(1, order{Key: "x"})
-			h.ProcessingTime(9)
-			h.Send(1, order{Key: "x", Unchanged: true})
-			h.ProcessingTime(18)
-		}, 1},
-		{"reading makes no key", operator.TTL{After: 10, OnRead: true}, func(h *harness.Harness[order]) {
-			h.Send(1, order{Key: "x", Unchanged: true})
-		}, 0},
-		{"a timer at the end fires", operator.TTL{After: 10}, func(h *harness.Harness[order]) {
-			h.Send(1, order{Key: "x", Clock: 10})
-			h.ProcessingTime(12)
-		}, 1},
-		{"a timer after the end does not", operator.TTL{After: 10}, func(h *harness.Harness[order]) {
-			h.Send(1, order{Key: "x", Clock: 11})
-			h.ProcessingTime(12)
-		}, 0},
-		{"event time, just kept", operator.TTL{After: 10, EventTime: true}, func(h *harness.Harness[order]) {
-			h.Send(1, order{Key: "x"})
-			h.Watermark(10)
-		}, 1},
-		{"event time, just over", operator.TTL{After: 10, EventTime: true}, func(h *harness.Harness[order]) {
-			h.Send(1, order{Key: "x"})
-			h.Watermark(11)
-		}, 0},
-		{"event time, over while it is not in memory", operator.TTL{After: 10, EventTime: true}, func(h *harness.Harness[order]) {
-			h.Send(1, order{Key: "x"})
-			h.Watermark(9)
-			h.Watermark(11)
-			h.ExpectView("a", "x", nil)
-		}, 0},
-		{"event time, a timer at the end", operator.TTL{After: 10, EventTime: true}, func(h *harness.Harness[order]) {
-			h.Send(1, order{Key: "x", Timer: 11})
-			h.Watermark(15)
-		}, 1},
-		{"event time, a timer after the end", operator.TTL{After: 10, EventTime: true}, func(h *harness.Harness[order]) {
-			h.Send(1, order{Key: "x", Timer: 12})
-			h.Watermark(15)
-		}, 0},
-		{"event time, a late record counts from the watermark", operator.TTL{After: 10, EventTime: true}, func(h *harness.Harness[order]) {
-			h.Watermark(20)
-			h.Send(1, order{Key: "x"})
-			h.Watermark(30)
-		}, 1},
-	} {
+	for _, c := range ttlCases {
 		t.Run(c.name, func(t *testing.T) {
 			h := one(t, &c.ttl)
 			c.do(h)
