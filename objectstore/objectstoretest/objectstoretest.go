@@ -48,6 +48,7 @@ func put(t testing.TB, s objectstore.Store, key string, data []byte) {
 	}
 }
 
+// read is all that a store has under a key.
 func read(ctx context.Context, s objectstore.Store, key string) ([]byte, error) {
 	r, err := s.Get(ctx, key)
 	if err != nil {
