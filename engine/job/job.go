@@ -41,6 +41,10 @@ type Options[T any] struct {
 	// are late: how far the others have been read then is an accident, as
 	// everywhere; the blocks of a log do not have that.
 	Watermarks func() watermark.Strategy
+	// Punctuation says which records are punctuation marks, for strategies that
+	// go by them (watermark.NewPunctuated); nil means that none is. It must be a
+	// pure function, as partitions are read at the same time.
+	Punctuation func(record *T) bool
 	// Idle is how long, in processing time, a partition without records holds
 	// event time up; 0 means for ever.
 	Idle event.Duration
@@ -130,7 +134,7 @@ func New[T any](o Options[T]) (*Job[T], error) {
 		}
 		p.emit = func(t event.Time, record *T) {
 			m := operator.Meta{Time: t, Watermark: max(p.from, min(p.to, p.watermark.Watermark()))}
-			p.watermark.Observe(t, p.now, false)
+			p.watermark.Observe(t, p.now, o.Punctuation != nil && o.Punctuation(record))
 			p.send(m, record)
 		}
 		j.partitions = append(j.partitions, p)
