@@ -55,8 +55,12 @@ type config struct {
 	// there; 0 means that none are made.
 	CheckpointsRetained int `yaml:"checkpoints_retained" env:"MILLRACE_CHECKPOINTS_RETAINED"`
 	// Watermark is the strategy: "bounded" by OutOfOrderness, or "dynamic": by
-	// how late events have been of late, but at least OutOfOrderness.
+	// how late events have been of late, but at least OutOfOrderness, or
+	// "punctuated": by events of the type Punctuation.
 	Watermark string `yaml:"watermark" env:"MILLRACE_WATERMARK"`
+	// Punctuation is the type of the events that are punctuation marks: nothing
+	// older than such an event follows it. Only with the punctuated watermark.
+	Punctuation string `yaml:"punctuation" env:"MILLRACE_PUNCTUATION"`
 	// OutOfOrderness is how late an event may be in event time before it
 	// counts as late.
 	OutOfOrderness time.Duration `yaml:"out_of_orderness" env:"MILLRACE_OUT_OF_ORDERNESS"`
@@ -209,8 +213,9 @@ func settingType(t reflect.Type) string {
 
 // The strategies of the watermark.
 const (
-	watermarkBounded = "bounded"
-	watermarkDynamic = "dynamic"
+	watermarkBounded    = "bounded"
+	watermarkDynamic    = "dynamic"
+	watermarkPunctuated = "punctuated"
 )
 
 // What windows go by.
@@ -246,10 +251,6 @@ func (c config) validate() error {
 		return fmt.Errorf("configuration: association_time: want event or processing, got %q", c.AssociationTime)
 	case c.OperatorTries < 0 || c.OperatorTries > 100:
 		return fmt.Errorf("configuration: operator_tries: want 0 to 100, got %d", c.OperatorTries)
-	case c.Watermark != watermarkBounded && c.Watermark != watermarkDynamic:
-		return fmt.Errorf("configuration: watermark: want bounded or dynamic, got %q", c.Watermark)
-	case c.OutOfOrderness < 0 || c.OutOfOrderness > 24*time.Hour:
-		return fmt.Errorf("configuration: out_of_orderness: want 0s to 24h, got %v", c.OutOfOrderness)
 	case c.CheckpointInterval < 100*time.Millisecond:
 		return fmt.Errorf("configuration: checkpoint_interval: want at least 100ms, got %v", c.CheckpointInterval)
 	case c.CheckpointMinPause < 0 || c.CheckpointMinPause > 24*time.Hour:
@@ -272,6 +273,9 @@ func (c config) validate() error {
 	if _, err := savepoint.OpenStore(c.CheckpointStore, c.Data); err != nil && c.CheckpointStore != "" {
 		return fmt.Errorf("configuration: checkpoint_store: %w", err)
 	}
+	if err := c.validateWatermark(); err != nil {
+		return err
+	}
 	for name, weights := range c.Recipes {
 		if err := weights.Validate(); err != nil {
 			return fmt.Errorf("configuration: recipes: %s: %w", name, err)
@@ -281,6 +285,20 @@ func (c config) validate() error {
 		if len(key) < 8 {
 			return errors.New("configuration: keys: want at least 8 characters each")
 		}
+	}
+	return nil
+}
+
+func (c config) validateWatermark() error {
+	switch {
+	case c.Watermark != watermarkBounded && c.Watermark != watermarkDynamic && c.Watermark != watermarkPunctuated:
+		return fmt.Errorf("configuration: watermark: want bounded, dynamic or punctuated, got %q", c.Watermark)
+	case c.Watermark == watermarkPunctuated && c.Punctuation == "":
+		return errors.New("configuration: punctuation: want the type of the events that are marks, as the watermark is punctuated")
+	case c.Watermark != watermarkPunctuated && c.Punctuation != "":
+		return fmt.Errorf("configuration: punctuation: only with watermark punctuated, and that is %s", c.Watermark)
+	case c.OutOfOrderness < 0 || c.OutOfOrderness > 24*time.Hour:
+		return fmt.Errorf("configuration: out_of_orderness: want 0s to 24h, got %v", c.OutOfOrderness)
 	}
 	return nil
 }

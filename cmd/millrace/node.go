@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -336,7 +337,8 @@ const programVersion = 1
 type programRecord struct {
 	Version        int               `json:"version"`
 	EventTypes     json.RawMessage   `json:"event_types"`
-	Watermark      string            `json:"watermark,omitempty"` // empty is bounded
+	Watermark      string            `json:"watermark,omitempty"`   // empty is bounded
+	Punctuation    string            `json:"punctuation,omitempty"` // the type of events that are marks
 	OutOfOrderness event.Duration    `json:"out_of_orderness_ms"`
 	Operators      recommend.Options `json:"operators"`
 }
@@ -357,16 +359,25 @@ func programConfig(c config) ([]byte, error) {
 	if c.Watermark != watermarkBounded {
 		r.Watermark = c.Watermark
 	}
+	if r.Punctuation = c.Punctuation; r.Punctuation != "" && !types.Has(r.Punctuation) {
+		return nil, fmt.Errorf("configuration: punctuation: want one of %s, got %q", strings.Join(types.Names(), ", "), r.Punctuation)
+	}
 	return json.Marshal(r)
 }
 
 // strategy makes the strategy of the source's watermark.
 func (r *programRecord) strategy() watermark.Strategy {
-	if r.Watermark == watermarkDynamic {
+	switch r.Watermark {
+	case watermarkDynamic:
 		return watermark.NewDynamic(r.OutOfOrderness)
+	case watermarkPunctuated:
+		return watermark.NewPunctuated(nil)
 	}
 	return watermark.NewBoundedOutOfOrderness(r.OutOfOrderness)
 }
+
+// isMark says whether an event is a punctuation mark.
+func (r *programRecord) isMark(e *event.Event) bool { return e.Type == r.Punctuation }
 
 // buildProgram makes what the engine runs of a configuration record.
 func buildProgram(record []byte) (*embedded.Program, error) {
@@ -382,7 +393,7 @@ func buildProgram(record []byte) (*embedded.Program, error) {
 		return nil, fmt.Errorf("configuration record: %w", err)
 	}
 	topology := recommend.Topology(types, r.Operators)
-	return &embedded.Program{Topology: topology, Types: types, Watermarks: r.strategy}, topology.Err()
+	return &embedded.Program{Topology: topology, Types: types, Watermarks: r.strategy, Punctuation: r.isMark}, topology.Err()
 }
 
 // duplicates says where the engine learns which events were repeats.

@@ -131,7 +131,7 @@ func (c *core) applyEvents(b *eventlog.Block) error {
 		c.row = row
 		c.enrich(&e, row)
 		m := operator.Meta{Time: e.Time, Watermark: c.source.Watermark()}
-		c.source.Observe(e.Time, b.Time, false)
+		c.source.Observe(e.Time, b.Time, c.program.Punctuation != nil && c.program.Punctuation(&e.Event))
 		if m.Effective() != m.Time {
 			c.late++
 		}

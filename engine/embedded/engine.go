@@ -36,6 +36,9 @@ type Program struct {
 	Types    *event.Types
 	// Watermarks makes the strategy of the source: how far event time has come.
 	Watermarks func() watermark.Strategy
+	// Punctuation says which events are punctuation marks, for a strategy that
+	// goes by them; nil means that none is. It must be a pure function.
+	Punctuation func(*event.Event) bool
 }
 
 // Options are the parts that an engine is wired to.
