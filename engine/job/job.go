@@ -175,7 +175,7 @@ func (j *Job[T]) halt() { j.halted.Do(func() { close(j.stop) }) }
 // Step processes one block, if there is anything to process, and works on
 // checkpoints and on the bound of memory.
 func (j *Job[T]) Step() error {
-	if _, err := j.Block(); err != nil {
+	if err := j.process(); err != nil {
 		return err
 	}
 	if j.saver == nil {
@@ -217,8 +217,8 @@ func (j *Job[T]) Close() error {
 	return errors.Join(errs...)
 }
 
-// Block reads and processes one block, and returns how many records it had.
-func (j *Job[T]) Block() (int, error) {
+// process reads and processes one block, if there is anything to process.
+func (j *Job[T]) process() error {
 	now := event.FromGo(j.options.Now())
 	j.watermarks.StartBlock(now)
 	for _, p := range j.partitions {
@@ -233,7 +233,7 @@ func (j *Job[T]) Block() (int, error) {
 	n, ended := 0, true
 	for i, p := range j.partitions {
 		if p.err != nil {
-			return n, fmt.Errorf("read partition %d after %d records: %w", i, p.position, p.err)
+			return fmt.Errorf("read partition %d after %d records: %w", i, p.position, p.err)
 		}
 		n += p.read
 		ended = ended && p.ended
@@ -245,11 +245,11 @@ func (j *Job[T]) Block() (int, error) {
 		}
 	}
 	if n == 0 && !ended {
-		return 0, nil
+		return nil
 	}
 	j.block++
 	j.records += uint64(n)
-	return n, j.finish(now, ended)
+	return j.finish(now, ended)
 }
 
 // finish folds a block's records and publishes what changed.
