@@ -1,6 +1,9 @@
 package operator
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Stream is a flow of records of one type: the source, an output port, or
 // several of these, with what is done to each record on the way. What is done
@@ -69,15 +72,15 @@ func FlatMap[T, O any](in Stream[T], fn func(in *T, emit func(*O))) Stream[O] {
 	})
 }
 
-// Union is a stream with the records of several.
-func Union[T any](streams ...Stream[T]) Stream[T] {
-	if len(streams) == 0 {
-		return Stream[T]{t: &Topology{err: fmt.Errorf("%w: a union of no streams", ErrTopology)}}
-	}
-	all := Stream[T]{t: streams[0].t}
-	for _, s := range streams {
+// Union is a stream with the records of several. There is no union of nothing:
+// it would belong to no topology, so that none could refuse it.
+func Union[T any](first Stream[T], others ...Stream[T]) Stream[T] {
+	all := Stream[T]{t: first.t, edges: slices.Clone(first.edges)}
+	for _, s := range others {
 		if s.t != all.t {
-			all.t.fail("a union of streams of two topologies")
+			for _, t := range []*Topology{all.t, s.t} {
+				t.fail("a union of streams of two topologies")
+			}
 		}
 		all.edges = append(all.edges, s.edges...)
 	}

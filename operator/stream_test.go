@@ -83,6 +83,10 @@ func TestErrorsOfStreams(t *testing.T) {
 			_, other := operator.NewTopology[note]()
 			operator.Union(source, other)
 		},
+		"of two topologies": func(_ *operator.Topology, source operator.Stream[note]) {
+			_, other := operator.NewTopology[note]()
+			operator.Add(operator.Union(other, source), stage) // of the other one
+		},
 		"cannot be chained to a union": func(_ *operator.Topology, source operator.Stream[note]) {
 			a := operator.From[note](operator.Add(source, stage), "sums")
 			operator.Chain(operator.Union(a, a), ledgerStage("b"))
