@@ -91,6 +91,7 @@ func (j *Job[T]) restore(latest *state.Checkpoint) error {
 	if err := errors.Join(r.Err(), j.watermarks.Load(r)); err != nil {
 		return fmt.Errorf("checkpoint of block %d: %w", latest.Block, err)
 	}
+	j.beginRecovery()
 	if err := j.options.State.Load(j.load); err != nil {
 		return err
 	}

@@ -83,8 +83,7 @@ type Job[T any] struct {
 	block      uint64
 	records    uint64 // read since the beginning
 	ended      bool   // every partition has, and time with it
-	loaded     int    // keys, by recovery
-	full       bool   // the bound of memory was reached by then
+	recovery   recovery
 }
 
 // partition is what is known of one partition of the source.

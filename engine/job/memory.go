@@ -3,6 +3,7 @@ package job
 import (
 	"errors"
 
+	"millrace/event"
 	"millrace/operator"
 	"millrace/state"
 )
@@ -53,16 +54,54 @@ func (j *Job[T]) bound() error {
 	return nil
 }
 
-// load restores a key, or leaves it where it is stored when memory is full.
+// recovery is how far keys have been loaded.
+type recovery struct {
+	keys      int
+	kept      bool // as much as is left when keys are evicted is in memory
+	full      bool // and the bound is reached
+	ttls      map[string]*operator.TTL
+	watermark event.Time
+	now       event.Time
+}
+
+func (j *Job[T]) beginRecovery() {
+	j.recovery = recovery{ttls: map[string]*operator.TTL{}, watermark: j.watermarks.Watermark(), now: event.FromGo(j.options.Now())}
+	for _, n := range j.options.Topology.Nodes() {
+		j.recovery.ttls[n.Name] = n.TTL()
+	}
+}
+
+// load restores a key, or leaves it where it is stored when memory is full. A
+// key whose time is over is restored while there is any room: the first block
+// drops it then, and the next checkpoint deletes it. Where it is stored nobody
+// would come across it again.
 func (j *Job[T]) load(stage string, key, value []byte) error {
+	r := &j.recovery
 	if limit := j.options.MemoryLimit; limit > 0 {
-		if j.loaded++; j.loaded%1024 == 0 {
+		if r.keys++; r.keys%1024 == 0 {
 			bytes, _ := j.pipeline.Bytes()
-			j.full = bytes > limit*keptShare/100
+			r.kept, r.full = bytes > limit*keptShare/100, bytes > limit
 		}
-		if j.full {
+		if r.kept && (r.full || !r.over(stage, value)) {
 			return j.pipeline.LoadCold(stage, key, value)
 		}
 	}
 	return j.pipeline.Load(stage, key, value)
+}
+
+// over reports whether a key's time has ended.
+func (r *recovery) over(stage string, value []byte) bool {
+	ttl := r.ttls[stage]
+	if ttl == nil {
+		return false
+	}
+	h, _, err := operator.SplitState(value)
+	if err != nil || h.Stamp == event.MinTime {
+		return false // who loads it says what is wrong
+	}
+	now := r.now
+	if ttl.EventTime {
+		now = r.watermark
+	}
+	return h.Stamp+ttl.After <= now
 }
