@@ -95,6 +95,7 @@ func (j *Job[T]) restore(latest *state.Checkpoint) error {
 	if err := j.options.State.Load(j.load); err != nil {
 		return err
 	}
-	j.pipeline.Resume(j.watermarks.Watermark())
+	j.passed = j.watermarks.Watermark()
+	j.pipeline.Resume(j.passed)
 	return j.publish()
 }

@@ -81,8 +81,9 @@ type Job[T any] struct {
 	stop       chan struct{}
 	halted     sync.Once
 	block      uint64
-	records    uint64 // read since the beginning
-	ended      bool   // every partition has, and time with it
+	passed     event.Time // the watermark that the pipeline was told last
+	records    uint64     // read since the beginning
+	ended      bool       // every partition has, and time with it
 	recovery   recovery
 }
 
@@ -117,7 +118,7 @@ func New[T any](o Options[T]) (*Job[T], error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	j := &Job[T]{
-		options: o, stop: make(chan struct{}),
+		options: o, stop: make(chan struct{}), passed: event.MinTime,
 		watermarks: watermark.NewCombined(o.Source.Partitions(), o.Idle, o.Watermarks),
 	}
 	var err error
@@ -243,7 +244,7 @@ func (j *Job[T]) process() error {
 			j.watermarks.Settle(i)
 		}
 	}
-	if n == 0 && !ended {
+	if n == 0 && !ended && j.watermarks.Watermark() == j.passed && !j.pipeline.Due(now) {
 		return nil
 	}
 	j.block++
@@ -256,7 +257,7 @@ func (j *Job[T]) finish(now event.Time, ended bool) error {
 	if err := j.pipeline.Finish(pipeline.Moment{Watermark: j.watermarks.Watermark(), Processing: now}); err != nil {
 		return fmt.Errorf("block %d: %w", j.block, err)
 	}
-	j.ended = ended
+	j.ended, j.passed = ended, j.watermarks.Watermark()
 	return j.publish()
 }
 
