@@ -238,9 +238,9 @@ func (t *broadcastTable[K, S, I]) apply(r *row[I]) {
 }
 
 // Current is BroadcastKey while a broadcast record is applied.
-func (t *broadcastTable[K, S, I]) Current() (key string, timer bool) {
+func (t *broadcastTable[K, S, I]) Current() (key string, timer, ok bool) {
 	if t.running {
-		return BroadcastKey, false
+		return BroadcastKey, false, true
 	}
 	return t.table.Current()
 }

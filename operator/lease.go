@@ -241,7 +241,7 @@ func (t *table[K, S, I]) AdvanceProcessing(now event.Time, most int) bool {
 		t.context.Begin(Meta{Time: e.At, Watermark: t.watermark})
 		t.firing = true
 		t.clocked.ProcessingTimer(&t.context, s.key, &s.state, e.At)
-		t.firing = false
+		t.firing, t.current = false, nil
 		t.context.unchanged = false
 		t.after(e.Whose, s, max(e.At, t.watermark+1))
 		t.settle(e.Whose, s)

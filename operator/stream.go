@@ -23,6 +23,13 @@ type edge[T any] struct {
 	attach func(sink func(Meta, *T)) any
 }
 
+// Ordered reports whether a stage that reads the stream sees the records of a key
+// in the order of the source, on every engine: that needs a stream that comes
+// from the source without an exchange before it.
+func (s Stream[T]) Ordered() bool {
+	return !slices.ContainsFunc(s.edges, func(e edge[T]) bool { return e.from != SourceNode })
+}
+
 // step is a stream that does something to the records of another: via makes of
 // what takes the new records what takes the old ones.
 func step[T, O any](in Stream[T], via func(sink func(Meta, *O)) func(Meta, *T)) Stream[O] {

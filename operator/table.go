@@ -39,9 +39,9 @@ type Table interface {
 	Forget(key string)
 	// Len is how many keys hold state.
 	Len() int
-	// Current is the key of the call under way, and whether it is one of a
-	// timer, for reports of a panic.
-	Current() (key string, timer bool)
+	// Current is the key of the call of the operator under way, and whether it is
+	// one of a timer; false if there is none. It is for reports of a panic.
+	Current() (key string, timer, ok bool)
 
 	Snapshotter
 	Evictor
@@ -114,12 +114,12 @@ func (t *table[K, S, I]) Sink() any {
 // Len does not count keys that were forgotten and wait for a checkpoint.
 func (t *table[K, S, I]) Len() int { return t.live }
 
-// Current is empty before the first call.
-func (t *table[K, S, I]) Current() (key string, timer bool) {
+// Current goes by what calls leave behind that do not return.
+func (t *table[K, S, I]) Current() (key string, timer, ok bool) {
 	if t.current == nil {
-		return "", false
+		return "", false, false
 	}
-	return keyString(t.current.key), t.firing
+	return keyString(t.current.key), t.firing, true
 }
 
 const (
@@ -239,6 +239,7 @@ func (t *table[K, S, I]) fold(m Meta, k K, hash uint64, in *I) {
 	t.current = s
 	t.context.Begin(m)
 	t.op.Fold(&t.context, s.key, &s.state, in)
+	t.current = nil
 	t.after(i, s, m.Effective())
 	if fresh && t.context.unchanged {
 		t.drop(i, s) // the operator took no notice of the key: neither do we
@@ -269,6 +270,7 @@ func (t *table[K, S, I]) fire(i uint32, s *slot[K, S], watermark event.Time) {
 		t.current = s
 		t.context.Begin(Meta{Time: at, Watermark: at - 1})
 		t.op.Timer(&t.context, s.key, &s.state, at)
+		t.current = nil
 		t.context.unchanged = false // the timer itself is gone
 		t.after(i, s, at)
 	}
@@ -478,6 +480,7 @@ func (t *table[K, S, I]) Answers() {
 		t.answer.Answer(s.key, nil)
 		t.settle(i, s)
 	}
+	t.current = nil
 	t.touched = t.touched[:0]
 }
 

@@ -191,20 +191,12 @@ func (f File) check() error {
 	return nil
 }
 
-// The errors of CheckStages. What is newer than this release is
-// state.ErrNewer.
-var (
-	// ErrStageMissing is the error of state that belongs to no stage of the
-	// program.
-	ErrStageMissing = errors.New("the program has no stage for stored state")
-)
-
 // CheckStages says whether a program can take over stored state: the stages
 // that it holds and those of the program, which say what version they write.
 //
 //   - A stage of the program that the state does not have begins empty.
 //   - State of a stage that the program does not have would be lost, so it is
-//     ErrStageMissing, unless that is allowed: then lost names those stages.
+//     state.ErrStageMissing, unless that is allowed: then lost names those stages.
 //   - State of a version that is newer than the program's is state.ErrNewer.
 //   - Older versions are the stage's business: it reads what its earlier
 //     releases have written.
@@ -220,7 +212,7 @@ func CheckStages(stored, program []Stage, allowMissing bool) (lost []string, err
 		}
 	}
 	if len(lost) > 0 && !allowMissing {
-		return nil, fmt.Errorf("%w: %s", ErrStageMissing, strings.Join(lost, ", "))
+		return nil, fmt.Errorf("%w: %s", state.ErrStageMissing, strings.Join(lost, ", "))
 	}
 	return lost, nil
 }

@@ -434,7 +434,7 @@ func TestCheckStages(t *testing.T) {
 		{stored: nil},
 		{stored: []Stage{{Name: "kept", Version: 4, Keys: 1}}, err: state.ErrNewer},
 		{stored: []Stage{{Name: "kept", Version: 4, Keys: 1}}, allowed: true, err: state.ErrNewer},
-		{stored: []Stage{{Name: "gone", Version: 1, Keys: 1}, {Name: "kept", Version: 1, Keys: 1}}, err: ErrStageMissing},
+		{stored: []Stage{{Name: "gone", Version: 1, Keys: 1}, {Name: "kept", Version: 1, Keys: 1}}, err: state.ErrStageMissing},
 		{stored: []Stage{{Name: "gone", Version: 9, Keys: 1}, {Name: "kept", Version: 1, Keys: 1}}, allowed: true, lost: "gone"},
 		{stored: []Stage{{Name: "gone", Version: 1}}}, // without keys nothing is lost
 	} {

@@ -37,6 +37,9 @@ var (
 	// ErrOutOfOrder is returned by Commit for a checkpoint of a block before
 	// that of the latest checkpoint.
 	ErrOutOfOrder = errors.New("checkpoint is older than the latest")
+	// ErrStageMissing is the error of stored state that belongs to no stage of the
+	// program: it would be lost.
+	ErrStageMissing = errors.New("the program has no stage for stored state")
 	// ErrStageName is returned for the name of a stage that is empty, has a
 	// zero byte or is not UTF-8.
 	ErrStageName = errors.New("not a stage name")

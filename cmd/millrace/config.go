@@ -86,6 +86,9 @@ type config struct {
 	// logFS is the file system of the event log, nil for the real one: tests
 	// fill it up.
 	logFS vfs.FS
+	// allowNonRestored has the next start drop the state of stages that this
+	// release does not have: of one start, so it is no setting of a file.
+	allowNonRestored bool
 	// wrapState is put around the state backend: by tests, which make it fail.
 	wrapState func(state.Backend) state.Backend
 }

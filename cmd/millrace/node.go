@@ -136,8 +136,12 @@ func (n *node) openEngine(ctx context.Context, c config) (err error) {
 	n.engine, err = embedded.Open(embedded.Options{
 		Build: buildProgram, Shards: c.Shards, Parallelism: c.Parallelism, Log: interruptible{ctx, n.log}, State: n.state, Views: n.views, Catalog: n.catalog,
 		Tick: n.tick, Failures: embedded.Failures{Tries: c.OperatorTries, Skip: n.log.Skip}, Duplicates: duplicates(),
-		Checkpoints: c.policy(), Journal: journal, PublishInterval: c.publishInterval, Logger: n.logger,
+		AllowNonRestoredState: c.allowNonRestored,
+		Checkpoints:           c.policy(), Journal: journal, PublishInterval: c.publishInterval, Logger: n.logger,
 	})
+	if errors.Is(err, state.ErrStageMissing) {
+		err = fmt.Errorf("%w; millrace serve --allow-non-restored-state drops it", err)
+	}
 	return err
 }
 

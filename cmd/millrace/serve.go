@@ -21,6 +21,7 @@ import (
 
 func newServe() *cobra.Command {
 	var path, data, listen string
+	var allow bool
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the whole system: event log, operators, HTTP API, dashboard",
@@ -36,6 +37,7 @@ func newServe() *cobra.Command {
 			if c.Flags().Changed("listen") {
 				cfg.Listen = listen
 			}
+			cfg.allowNonRestored = allow
 			logger, err := newLogger(c)
 			if err != nil {
 				return err
@@ -54,6 +56,7 @@ func newServe() *cobra.Command {
 	d := defaultConfig()
 	c.Flags().StringVar(&path, "config", "", "configuration file (YAML)")
 	c.Flags().StringVar(&data, "data", d.Data, "data directory")
+	c.Flags().BoolVar(&allow, "allow-non-restored-state", false, "drop the stored state of stages that this release does not have, instead of refusing to start")
 	c.Flags().StringVar(&listen, "listen", d.Listen, "HOST:PORT; other than loopback needs keys in the configuration")
 	return c
 }

@@ -116,27 +116,28 @@ func (c *core) meta() []byte {
 }
 
 // restore loads the newest checkpoint, if there is one.
-func (c *core) restore(backend state.Backend) error {
+// It returns the stages of it that the program does not have.
+func (c *core) restore(backend state.Backend) (checkpoint.Orphans, error) {
 	latest, err := backend.Latest()
 	if err != nil {
 		if isNone(err) {
-			return nil
+			return nil, nil
 		}
-		return err
+		return nil, err
 	}
 	m, err := parseMeta(latest)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c.events, c.repeats, c.positions = m.events, m.repeats, m.positions
 	if len(m.config) > 0 {
 		if err := c.configure(m.config); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	c.block = latest.Block
 	if err := m.restoreWatermark(c.source); err != nil {
-		return fmt.Errorf("checkpoint of block %d: watermark: %w", latest.Block, err)
+		return nil, fmt.Errorf("checkpoint of block %d: watermark: %w", latest.Block, err)
 	}
 	return c.load(backend)
 }
@@ -186,10 +187,10 @@ func parseMeta(latest *state.Checkpoint) (checkpointMeta, error) {
 }
 
 // load reads all keyed state and the catalogue.
-func (c *core) load(backend state.Backend) error {
+func (c *core) load(backend state.Backend) (orphans checkpoint.Orphans, err error) {
 	var items []*event.Item
 	var users []*event.User
-	err := backend.Load(func(stage string, key, value []byte) error {
+	err = backend.Load(func(stage string, key, value []byte) error {
 		switch stage {
 		case itemsStage, usersStage:
 			r := wire.NewReader(value)
@@ -204,14 +205,19 @@ func (c *core) load(backend state.Backend) error {
 			}
 			return nil
 		}
-		return c.pipeline.Load(stage, key, value)
+		err := c.pipeline.Load(stage, key, value)
+		if errors.Is(err, state.ErrStageMissing) {
+			orphans.Add(stage)
+			return nil
+		}
+		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c.index.Load(slices.Values(items), slices.Values(users))
 	c.pipeline.Resume(c.source.Watermark())
-	return nil
+	return orphans, nil
 }
 
 // sync returns once SQL has durably applied the catalogue changes up to a

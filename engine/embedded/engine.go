@@ -60,6 +60,9 @@ type Options struct {
 	// Duplicates names the stage and port whose records say which events of a
 	// block were ignored; Row reads the position from such a record.
 	Duplicates Duplicates
+	// AllowNonRestoredState drops the state of stages that the program does not
+	// have, instead of refusing to begin without it.
+	AllowNonRestoredState bool
 	// Checkpoints says when checkpoints are taken.
 	Checkpoints checkpoint.Policy
 	// Failures says what becomes of an event on which an operator panics.

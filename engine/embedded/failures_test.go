@@ -10,6 +10,8 @@ import (
 	"millrace/engine/pipeline"
 	"millrace/event"
 	"millrace/eventlog"
+	"millrace/operator"
+	"millrace/state"
 	statememory "millrace/state/memory"
 	viewmemory "millrace/view/memory"
 )
@@ -144,5 +146,58 @@ func TestNotEverythingIsSkipped(t *testing.T) {
 	l.add(eventlog.Events, items...)
 	if _, err := Open(failuresOptions(l, Failures{Tries: 1, Skip: l.skip})); err == nil || len(l.letters) != mostSkipped {
 		t.Errorf("%d events were skipped: %v", len(l.letters), err)
+	}
+}
+
+// A program without a stage that the checkpoint has state of is refused, or
+// drops that state for good: a later program with the stage begins empty.
+func TestStateOfAStageThatIsGone(t *testing.T) {
+	l := &skippingLog{skipped: map[uint64][]int{}}
+	l.add(eventlog.Config)
+	l.add(eventlog.Events, "a", "b")
+	o := failuresOptions(l, Failures{})
+	run := func(build func([]byte) (*Program, error), allow bool) error {
+		o.Build, o.AllowNonRestoredState, o.Views = build, allow, viewmemory.New()
+		e, err := Open(o)
+		if err != nil {
+			return err
+		}
+		return e.Close()
+	}
+	without := func([]byte) (*Program, error) {
+		topology, source := operator.NewTopology[event.Enriched]()
+		operator.Add(source, operator.Stage[string, int64, event.Enriched]{
+			Name: "other", Version: 1, Key: func(e *event.Enriched) string { return e.User },
+			New: func(p *operator.Ports) operator.Operator[string, int64, event.Enriched] {
+				return &alarm{operator.View[bytesValue](p, "alarms")}
+			},
+		})
+		return &Program{Topology: topology, Types: event.DefaultTypes(), Watermarks: watermarks}, topology.Err()
+	}
+	if err := run(simulationProgram, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(without, false); !errors.Is(err, state.ErrStageMissing) || !strings.Contains(err.Error(), "first (keys: ") {
+		t.Errorf("stages are gone: got %v", err)
+	}
+	if err := run(simulationProgram, false); err != nil {
+		t.Errorf("they are there again: %v", err)
+	}
+	for range 2 { // dropped once
+		if err := run(without, true); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := run(without, false); err != nil {
+		t.Errorf("what was dropped is missed: %v", err)
+	}
+	err := o.State.Load(func(stage string, _, _ []byte) error {
+		if stage == "first" {
+			t.Errorf("there is state of stage %s", stage)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }

@@ -76,7 +76,7 @@ func TestCheckpointsOfVersion1AreRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := newCore(Options{Build: simulationProgram, Shards: 1}, catalog.NewIndex())
-		if err := c.restore(backend); (err == nil) != good {
+		if _, err := c.restore(backend); (err == nil) != good {
 			t.Errorf("version %d: %v", version, err)
 		}
 		if good && (c.events != 7 || c.repeats != 0 || c.positions["import"] != 3 || c.block != 2) {

@@ -56,6 +56,9 @@ type Options[T any] struct {
 	State state.Backend
 	// Checkpoints says when they are taken.
 	Checkpoints checkpoint.Policy
+	// AllowNonRestoredState has New drop the state of stages that the topology
+	// does not have, instead of refusing to begin without it.
+	AllowNonRestoredState bool
 	// MemoryLimit bounds the memory of the state, in bytes: what does not fit
 	// stays in State, which must not be nil then. 0 is no bound.
 	MemoryLimit int64
@@ -81,6 +84,7 @@ type Job[T any] struct {
 	stop       chan struct{}
 	halted     sync.Once
 	block      uint64
+	failure    error
 	passed     event.Time // the watermark that the pipeline was told last
 	records    uint64     // read since the beginning
 	ended      bool       // every partition has, and time with it
@@ -173,8 +177,16 @@ func (j *Job[T]) Run(ctx context.Context) error {
 func (j *Job[T]) halt() { j.halted.Do(func() { close(j.stop) }) }
 
 // Step processes one block, if there is anything to process, and works on
-// checkpoints and on the bound of memory.
+// checkpoints and on the bound of memory. After an error the job is of no use
+// any more but to be closed: every further Step returns it again.
 func (j *Job[T]) Step() error {
+	if j.failure == nil {
+		j.failure = j.step()
+	}
+	return j.failure
+}
+
+func (j *Job[T]) step() error {
 	if err := j.process(); err != nil {
 		return err
 	}
@@ -202,8 +214,14 @@ func (j *Job[T]) Abandon() {
 	}
 }
 
-// Close takes a last checkpoint and lets go of the source.
+// Close takes a last checkpoint and lets go of the source. After a Step that has
+// failed it takes none, as what is in memory may be half a block: the next job
+// goes on from the last checkpoint there is.
 func (j *Job[T]) Close() error {
+	if j.failure != nil {
+		j.Abandon()
+		return nil
+	}
 	var errs []error
 	j.halt()
 	if j.saver != nil {

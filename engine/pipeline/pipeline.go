@@ -440,13 +440,13 @@ func (p *Pipeline) each(inline bool, fn func(shard int)) error {
 	guarded := func(shard int) {
 		defer func() {
 			if r := recover(); r != nil {
-				i := p.running[shard]
 				if cold, ok := r.(operator.ColdError); ok {
 					p.errs[shard] = cold.Err
 					return
 				}
-				key, timer := p.tables[i][shard].Current()
-				p.errs[shard] = &OperatorError{p.topology.Nodes()[i].Name, key, timer, r, debug.Stack()}
+				e := p.failing(shard)
+				e.Panic, e.Stack = r, debug.Stack()
+				p.errs[shard] = e
 			}
 		}()
 		fn(shard)
@@ -455,6 +455,25 @@ func (p *Pipeline) each(inline bool, fn func(shard int)) error {
 	err := errors.Join(p.errs...)
 	clear(p.errs)
 	return err
+}
+
+// failing says which operator's call has not returned on a shard: that of the
+// stage that is run, or of one that is chained to it.
+func (p *Pipeline) failing(shard int) *OperatorError {
+	i := p.running[shard]
+	nodes := p.topology.Nodes()
+	e := &OperatorError{Stage: nodes[i].Name}
+	e.Key, e.Timer, _ = p.tables[i][shard].Current()
+	for j := i + 1; j < len(nodes); j++ { // those that are chained to a stage come after it
+		if in := nodes[j].Inputs[0]; !in.Chained || in.From != i {
+			continue
+		}
+		if key, timer, ok := p.tables[j][shard].Current(); ok {
+			i = j
+			e.Stage, e.Key, e.Timer = nodes[j].Name, key, e.Timer || timer
+		}
+	}
+	return e
 }
 
 // Parallel calls fn with 0 to n-1, at the same time unless inline, and returns

@@ -195,6 +195,31 @@ func TestPanicsAreReported(t *testing.T) {
 	}
 }
 
+// It is the operator that has failed that is named, not the one that it is
+// chained to, at its own key; also when it had been called before without harm.
+func TestPanicsOfChainedOperatorsAreTheirs(t *testing.T) {
+	topology, source := operator.NewTopology[item]()
+	first := operator.Add(source, stage("first", 0))
+	rekeyed := stage("second", 0)
+	rekeyed.Key = func(i *item) string { return "of " + i.Key }
+	next := operator.Chain(operator.Map(operator.From[item](first, "out"), func(in, out *item) {
+		*out = item{Key: in.Key, Panic: in.Key == "b"}
+	}), rekeyed)
+	operator.Chain(operator.From[item](next, "out"), stage("third", 0))
+	operator.Chain(operator.From[item](first, "out"), stage("c", 0))
+	b := newBench(t, topology, pipeline.Options{Shards: 1})
+	for _, key := range []string{"a", "b"} {
+		b.enter[0](operator.Meta{}, &item{Key: key})
+	}
+	var failed *pipeline.OperatorError
+	if err := b.Finish(pipeline.Moment{}); !errors.As(err, &failed) {
+		t.Fatalf("got %v", err)
+	}
+	if failed.Stage != "second" || failed.Key != "of b" || failed.Timer {
+		t.Errorf("stage %q at key %q, timer %v, is said to have failed", failed.Stage, failed.Key, failed.Timer)
+	}
+}
+
 // State that can not be read back ends the block with the error.
 func TestColdReadError(t *testing.T) {
 	broken := errors.New("the disk is gone")

@@ -73,25 +73,25 @@ func (p *Pipeline) Evict(bytes int64) {
 	})
 }
 
-// LoadCold notes one key of one stage that stays where it is stored.
+// LoadCold notes one key of one stage that stays where it is stored. The error
+// is state.ErrStageMissing for a stage that the topology does not have.
 func (p *Pipeline) LoadCold(stage string, key, value []byte) error {
-	for i, n := range p.topology.Nodes() {
-		if n.Name == stage {
-			return p.load(i, key, value, operator.Table.LoadCold)
-		}
-	}
-	return nil
+	return p.loadOf(stage, key, value, operator.Table.LoadCold)
 }
 
-// Load restores one key of one stage. Keys of stages that the topology does
-// not have any more are dropped.
+// Load restores one key of one stage. The error is state.ErrStageMissing for a stage
+// that the topology does not have.
 func (p *Pipeline) Load(stage string, key, value []byte) error {
+	return p.loadOf(stage, key, value, operator.Table.Load)
+}
+
+func (p *Pipeline) loadOf(stage string, key, value []byte, into func(t operator.Table, key, value []byte) error) error {
 	for i, n := range p.topology.Nodes() {
 		if n.Name == stage {
-			return p.load(i, key, value, operator.Table.Load)
+			return p.load(i, key, value, into)
 		}
 	}
-	return nil
+	return state.ErrStageMissing
 }
 
 // State calls fn for every key of every stage, in order.

@@ -189,6 +189,25 @@ func (*relay) Append(dst []byte, _ *struct{}) []byte { return dst }
 
 func (*relay) Load(uint8, []byte, *struct{}) error { return nil }
 
+// Count windows of what another stage emits would depend on the engine.
+func TestCountWindowsBehindAnExchangeAreRefused(t *testing.T) {
+	topology, source := operator.NewTopology[visit]()
+	sums := operator.Add(source, operator.Stage[uint64, struct{}, visit]{
+		Name: "relay", Version: 1, Key: byNumber,
+		New: func(p *operator.Ports) operator.Operator[uint64, struct{}, visit] {
+			return &relay{out: operator.Out[visit](p, "out")}
+		},
+	})
+	summed(operator.Filter(source, func(*visit) bool { return true }), kind{windows: window.Count(2, 1)}, "of the source", false)
+	if err := topology.Err(); err != nil {
+		t.Fatal(err)
+	}
+	summed(operator.Union(source, operator.From[visit](sums, "out")), kind{windows: window.Count(2, 1)}, "of both", false)
+	if err := topology.Err(); !errors.Is(err, operator.ErrTopology) {
+		t.Errorf("got %v, want ErrTopology", err)
+	}
+}
+
 func TestWindowsThatCanNotShare(t *testing.T) {
 	tumbling := window.Tumbling(10)
 	for name, k := range map[string]kind{

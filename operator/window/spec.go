@@ -94,7 +94,11 @@ type Window[K operator.Key] struct {
 
 // Add adds a window stage that reads in.
 func Add[K operator.Key, I, A, O any](in operator.Stream[I], spec Spec[K, I, A, O]) operator.Handle {
-	if err := spec.check(); err != nil {
+	err := spec.check()
+	if err == nil && spec.Windows.kind == count && !in.Ordered() {
+		err = fmt.Errorf("%w: count windows need their inputs in order: a stream from the source, not from another stage", operator.ErrTopology)
+	}
+	if err != nil {
 		in.Refuse(fmt.Errorf("window stage %q: %w", spec.Name, err))
 	}
 	if spec.Version == 0 {
@@ -131,7 +135,7 @@ func (s *Spec[K, I, A, O]) check() error {
 	case s.Merge == nil && (s.Combine || len(s.More) > 0 || s.Windows.merges()):
 		return fmt.Errorf("%w: these windows need Merge", operator.ErrTopology)
 	case s.Combine && (!timed || s.ProcessingTime || s.Trigger != Trigger{}):
-		return fmt.Errorf("%w: only tumbling and sliding windows in event time, without a trigger, can be combined", operator.ErrTopology)
+		return fmt.Errorf("%w: Combine and Whole are for tumbling and sliding windows in event time, without a trigger", operator.ErrTopology)
 	case s.Lateness < 0 || s.Lateness > 0 && (s.ProcessingTime || !timed && s.Windows.kind != session):
 		return fmt.Errorf("%w: lateness %d: windows in event time can have one, from 0 on", operator.ErrTopology, s.Lateness)
 	case s.Windows.kind == global && s.Trigger == Trigger{}:

@@ -10,7 +10,6 @@ import (
 
 	"millrace/eventlog"
 	"millrace/operator"
-	savepoints "millrace/savepoint"
 	"millrace/state"
 )
 
@@ -107,7 +106,7 @@ func (f *flags) restoreError(err error) error {
 	switch {
 	case errors.Is(err, ErrNotEmpty):
 		return fmt.Errorf("%w; give another one, or --force to replace its state and have its log replayed after the savepoint's block", err)
-	case errors.Is(err, savepoints.ErrStageMissing):
+	case errors.Is(err, state.ErrStageMissing):
 		return fmt.Errorf("%w; --allow-non-restored-state drops it", err)
 	case errors.Is(err, state.ErrNewer):
 		return fmt.Errorf("%w; restore it with the release that made it, or a later one", err)

@@ -2,6 +2,7 @@ package clickrate_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"strings"
@@ -76,11 +77,8 @@ func TestJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := j.Run(context.Background()); err != nil {
-		j.Abandon() // the newest checkpoint stands
-		t.Fatal(err)
-	}
-	if err := j.Close(); err != nil { // takes a last checkpoint
+	err = j.Run(context.Background())
+	if err := errors.Join(err, j.Close()); err != nil { // takes a last checkpoint, unless Run has failed
 		t.Fatal(err)
 	}
 	snapshot := views.Snapshot()
