@@ -224,3 +224,24 @@ func TestJobStateInFiles(t *testing.T) {
 	_, err = run(t, t.Context(), append(args, "--state", kind.File, "--memory-limit", "1GiB")...)
 	plain(t, err, "want --state pebble")
 }
+
+// A directory of a job that has had more events, or has ended, is not taken for
+// one of another number.
+func TestJobOfAnotherNumberOfEvents(t *testing.T) {
+	data := t.TempDir()
+	job := func(events string) error {
+		_, err := run(t, t.Context(), "job", "J1", "--events", events, "--state", kind.File, "--data", data)
+		return err
+	}
+	if err := job("20000"); err != nil {
+		t.Fatal(err)
+	}
+	for _, events := range []string{"10000", "40000"} {
+		plain(t, job(events), "--events "+events+": the job in "+data+" has ended after 20000; want --events 20000, or another --data")
+	}
+	if err := job("20000"); err != nil {
+		t.Errorf("after refusals: %v", err)
+	}
+	_, err := run(t, t.Context(), "job", "J1", "--hot", "NaN")
+	plain(t, err, "--hot NaN: want 0 to 1")
+}

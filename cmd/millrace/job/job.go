@@ -108,7 +108,7 @@ func (f *flags) check() error {
 		return fmt.Errorf("--events %d: want an even number from 2 on", f.events)
 	case f.users == 0 || f.users%10 != 0 || f.users > 1<<31:
 		return fmt.Errorf("--users %d: want a multiple of 10, to 2147483640", f.users)
-	case f.hot < 0 || f.hot > 1:
+	case !(f.hot >= 0 && f.hot <= 1): // NaN too
 		return fmt.Errorf("--hot %g: want 0 to 1", f.hot)
 	case f.shards < 0 || f.shards > 128:
 		return fmt.Errorf("--shards %d: want 1 to 128, or 0 for the cores", f.shards)
@@ -193,6 +193,10 @@ func (f *flags) measure(ctx context.Context, name string, backend state.Backend)
 	if err != nil {
 		return Result{}, err
 	}
+	if err := f.resumable(j); err != nil {
+		j.Abandon()
+		return Result{}, err
+	}
 	began := time.Now()
 	cpuBefore, _ := process.Usage()
 	read := j.Records()
@@ -218,6 +222,18 @@ func (f *flags) measure(ctx context.Context, name string, backend state.Backend)
 		r.RowsOut, r.Checksum = d.Rows, fmt.Sprintf("%016x", d.Sum)
 	}
 	return r, nil
+}
+
+// resumable says what is wrong if the job in the directory can not become one of
+// so many events: it has had more, or has ended with another number.
+func (f *flags) resumable(j *job.Job[reference.Event]) error {
+	switch n := j.Records(); {
+	case j.Ended() && n != f.events:
+		return fmt.Errorf("--events %d: the job in %s has ended after %d; want --events %d, or another --data", f.events, f.data, n, n)
+	case n > f.events:
+		return fmt.Errorf("--events %d: the job in %s has had %d already; want as many or more, or another --data", f.events, f.data, n)
+	}
+	return nil
 }
 
 // checkpoints fills in what checkpoints took.
