@@ -102,7 +102,16 @@ func New() *cobra.Command {
 	return c
 }
 
-func (f *flags) check() error {
+func (f *flags) check(name string) error {
+	var stages []string
+	for _, n := range reference.Topology(name).Nodes() {
+		stages = append(stages, n.Name)
+	}
+	for stage := range f.parallelism {
+		if !slices.Contains(stages, stage) {
+			return fmt.Errorf("--parallelism %s: %s has the stages %s", stage, name, strings.Join(stages, ", "))
+		}
+	}
 	switch {
 	case f.events == 0 || f.events%2 != 0:
 		return fmt.Errorf("--events %d: want an even number from 2 on", f.events)
@@ -130,7 +139,7 @@ func (f *flags) run(c *cobra.Command, name string) (err error) {
 	if f.limit > 0 && !c.Flags().Changed("state") {
 		f.state = kind.Pebble
 	}
-	if err := f.check(); err != nil {
+	if err := f.check(name); err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(c.Context())
