@@ -76,7 +76,7 @@ func newCommand() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	profileCPU(root)
 	root.PersistentFlags().String("log-level", "info", "debug, info, warn or error; logs go to standard error")
-	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify(), newSavepoint(), newCheckpoints(), job.New(), newVersion())
+	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify(), newSavepoint(), newCheckpoints(), job.New(newLogger), newVersion())
 	return root
 }
 

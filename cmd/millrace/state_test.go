@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -244,4 +245,26 @@ func TestJobOfAnotherNumberOfEvents(t *testing.T) {
 	}
 	_, err := run(t, t.Context(), "job", "J1", "--hot", "NaN")
 	plain(t, err, "--hot NaN: want 0 to 1")
+}
+
+// A job whose newest checkpoint is damaged says that it goes on from an older
+// one, at the level that is asked for.
+func TestJobSaysThatACheckpointIsDamaged(t *testing.T) {
+	dir := t.TempDir()
+	args := []string{"job", "J1", "--events", "600000", "--state", kind.File, "--checkpoint", "10ms", "--data", filepath.Join(dir, stateFolder)}
+	want, err := run(t, t.Context(), append(args, "--json")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damageNewest(t, dir)
+	stderr, err := says(t, append(args, "--log-level", "warn")...)
+	if err != nil || !strings.Contains(stderr, "the state is that of an older checkpoint") {
+		t.Errorf("%v, and it says %q", err, stderr)
+	}
+	again, err := run(t, t.Context(), append(args, "--json")...)
+	if sum := regexp.MustCompile(`"checksum":"[0-9a-f]+"`); err != nil || sum.FindString(again) != sum.FindString(want) {
+		t.Errorf("%v: %s, want %s", err, again, want)
+	}
+	_, err = says(t, append(args, "--log-level", "loud")...)
+	plain(t, err, `--log-level "loud": want debug, info, warn or error`)
 }

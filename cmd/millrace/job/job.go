@@ -50,6 +50,8 @@ type flags struct {
 	limit         bytesize
 	parallelism   map[string]int
 	json          bool
+
+	logger *slog.Logger
 }
 
 // Result is what the command prints.
@@ -72,8 +74,8 @@ type Result struct {
 	CheckpointBytesIncremental int64   `json:"checkpoint_bytes_incremental"`
 }
 
-// New makes the command.
-func New() *cobra.Command {
+// New makes the command, which logs as logger says.
+func New(logger func(*cobra.Command) (*slog.Logger, error)) *cobra.Command {
 	var f flags
 	c := &cobra.Command{
 		Use:   "job J1..J6",
@@ -87,7 +89,12 @@ func New() *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(c *cobra.Command, args []string) error { return f.run(c, args[0]) },
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			if f.logger, err = logger(c); err != nil {
+				return err
+			}
+			return f.run(c, args[0])
+		},
 	}
 	c.Flags().Uint64Var(&f.events, "events", 1_000_000, "how many events are generated; an even number")
 	c.Flags().Uint64Var(&f.users, "users", reference.DefaultUsers, "how many users there are, of whom a fifth is active at a time; a multiple of 10")
@@ -177,7 +184,7 @@ func (f *flags) backend() (state.Backend, func() error, error) {
 		}
 		remove = func() error { return os.RemoveAll(dir) }
 	}
-	b, err := kind.Open(f.state, dir, kind.Options{Cache: int64(f.limit) / 16})
+	b, err := kind.Open(f.state, dir, kind.Options{Cache: int64(f.limit) / 16, Logger: f.logger})
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}
@@ -197,7 +204,7 @@ func (f *flags) measure(ctx context.Context, name string, backend state.Backend)
 		Topology: reference.Topology(name), Source: source, Watermarks: reference.Watermarks,
 		Shards: f.shards, Parallelism: f.parallelism, State: backend, Checkpoints: checkpoint.Policy{Interval: interval}, Views: views,
 		MemoryLimit: int64(f.limit) * stateShare / 100,
-		Logger:      slog.Default(),
+		Logger:      f.logger,
 	})
 	if err != nil {
 		return Result{}, err
