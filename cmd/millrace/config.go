@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +19,8 @@ import (
 	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/checkpoint"
 	"millrace/event"
+	"millrace/operator"
+	"millrace/recommend"
 	"millrace/recommend/rank"
 	"millrace/state"
 	"millrace/state/kind"
@@ -136,6 +140,9 @@ func loadConfig(path string) (config, error) {
 		if err != nil {
 			return c, fmt.Errorf("read configuration: %w", err)
 		}
+		if err := checkSettings(b); err != nil {
+			return c, fmt.Errorf("configuration %s: %w", path, err)
+		}
 		c.EventTypes = nil // a list in the file replaces the default one
 		err = yaml.NewDecoder(bytes.NewReader(b), yaml.Strict()).Decode(&c)
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -154,8 +161,8 @@ func loadConfig(path string) (config, error) {
 // fileError says what is wrong with a configuration file, and where.
 func fileError(path string, err error) error {
 	var bad yaml.Error
-	if !errors.As(err, &bad) || bad.GetToken() == nil { // of a text that is no duration
-		return fmt.Errorf("configuration %s: %s; want one such as 10s", path, strings.TrimPrefix(err.Error(), "time: "))
+	if !errors.As(err, &bad) || bad.GetToken() == nil {
+		return fmt.Errorf("configuration %s: %w", path, err)
 	}
 	text, at := bad.GetMessage(), bad.GetToken()
 	var typed *yaml.TypeError
@@ -166,6 +173,56 @@ func fileError(path string, err error) error {
 		text = colon.Prev.Value + ": " + text
 	}
 	return fmt.Errorf("configuration %s, line %d: %s", path, at.Position.Line, text)
+}
+
+// checkSettings says which setting has a value that the decoder cuts off or
+// refuses without a name: a fraction for a whole number, or what is no duration.
+func checkSettings(file []byte) error {
+	var settings map[string]any
+	if err := yaml.Unmarshal(file, &settings); err != nil {
+		return nil // the decoder says it better
+	}
+	return checkFields(settings, reflect.TypeFor[config]())
+}
+
+func checkFields(settings map[string]any, t reflect.Type) error {
+	for i := range t.NumField() {
+		name := t.Field(i).Tag.Get("yaml")
+		if value, ok := settings[name]; ok && name != "" {
+			if err := checkSetting(name, value, t.Field(i).Type); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func checkSetting(name string, value any, t reflect.Type) error {
+	bad := false
+	switch value := value.(type) {
+	case string:
+		if t == reflect.TypeFor[time.Duration]() {
+			_, err := time.ParseDuration(value)
+			bad = err != nil
+		}
+	case float64:
+		bad = t.Kind() == reflect.Int
+	case map[string]any:
+		switch {
+		case t.Kind() == reflect.Struct:
+			return checkFields(value, t)
+		case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.Int:
+			for _, key := range slices.Sorted(maps.Keys(value)) {
+				if err := checkSetting(name+": "+key, value[key], t.Elem()); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if bad {
+		return fmt.Errorf("%s: want %s, got %v", name, settingType(t), value)
+	}
+	return nil
 }
 
 // environmentError says which variables cannot be read.
@@ -268,8 +325,10 @@ func (c config) validate() error {
 		return fmt.Errorf("configuration: checkpoints_retained: want 0 to 1000, got %d", c.CheckpointsRetained)
 	case c.Ingest.MaxBlockEvents < 1 || c.Ingest.MaxBlockEvents > 1<<16:
 		return fmt.Errorf("configuration: ingest.max_block_events: want 1 to 65536, got %d", c.Ingest.MaxBlockEvents)
-	case c.Ingest.MaxQueuedEvents < 1 || c.Ingest.MaxQueuedMiB < 1:
-		return errors.New("configuration: ingest.max_queued_events and max_queued_mib: want at least 1")
+	case c.Ingest.MaxQueuedEvents < 1 || c.Ingest.MaxQueuedEvents > 1<<30:
+		return fmt.Errorf("configuration: ingest.max_queued_events: want 1 to 1073741824, got %d", c.Ingest.MaxQueuedEvents)
+	case c.Ingest.MaxQueuedMiB < 1 || c.Ingest.MaxQueuedMiB > 1<<20:
+		return fmt.Errorf("configuration: ingest.max_queued_mib: want 1 to 1048576, got %d", c.Ingest.MaxQueuedMiB)
 	case c.GCHeadroomMiB < 0 || c.GCHeadroomMiB > 1<<20:
 		return fmt.Errorf("configuration: gc_headroom_mib: want 0 to 1048576, got %d", c.GCHeadroomMiB)
 	}
@@ -278,6 +337,9 @@ func (c config) validate() error {
 	}
 	if err := c.validateWatermark(); err != nil {
 		return err
+	}
+	if err := c.checkParallelism(); err != nil {
+		return fmt.Errorf("configuration: parallelism: %w", err)
 	}
 	for name, weights := range c.Recipes {
 		if err := weights.Validate(); err != nil {
@@ -302,6 +364,28 @@ func (c config) validateWatermark() error {
 		return fmt.Errorf("configuration: punctuation: only with watermark punctuated, and that is %s", c.Watermark)
 	case c.OutOfOrderness < 0 || c.OutOfOrderness > 24*time.Hour:
 		return fmt.Errorf("configuration: out_of_orderness: want 0s to 24h, got %v", c.OutOfOrderness)
+	}
+	return nil
+}
+
+// checkParallelism says what is wrong with the stages that are named, or the
+// shards that they are to have: before anything is opened.
+func (c config) checkParallelism() error {
+	var stages []string
+	for _, n := range recommend.Topology(event.DefaultTypes(), recommend.Defaults()).Nodes() {
+		if !n.Inputs[0].Chained {
+			stages = append(stages, n.Name)
+		}
+	}
+	slices.Sort(stages)
+	for _, name := range slices.Sorted(maps.Keys(c.Parallelism)) {
+		n := c.Parallelism[name]
+		switch {
+		case !slices.Contains(stages, name):
+			return fmt.Errorf("want one of %s, got %q", strings.Join(stages, ", "), name)
+		case n < 1 || n > operator.KeyGroups:
+			return fmt.Errorf("%s: want 1 to %d, got %d", name, operator.KeyGroups, n)
+		}
 	}
 	return nil
 }

@@ -76,7 +76,7 @@ func newCommand() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	profileCPU(root)
 	root.PersistentFlags().String("log-level", "info", "debug, info, warn or error; logs go to standard error")
-	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify(), newSavepoint(), newCheckpoints(), job.New(), newVersion())
+	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify(), newSavepoint(), newCheckpoints(), job.New(newLogger), newVersion())
 	return root
 }
 
@@ -117,7 +117,8 @@ func flagError(c *cobra.Command, err error) error {
 // flagTypes are the types of flags in words.
 var flagTypes = map[string]string{
 	"bool": "true or false", "float64": "a number", "int": "a whole number", "uint64": "a whole number, 0 or more",
-	"stringToString": "NAME=VALUE, with commas between several",
+	"stringToString": "NAME=VALUE, with commas between several", "stringToInt": "NAME=NUMBER, with commas between several",
+	"duration": "a duration such as 10s", "bytes": "a size such as 512MiB or 1GiB",
 }
 
 // profileCPU adds --cpuprofile, which writes a profile of the whole command for

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -223,4 +224,47 @@ func TestJobStateInFiles(t *testing.T) {
 	plain(t, err, "state directory is another backend's: there are snapshots in files in it, not a Pebble database")
 	_, err = run(t, t.Context(), append(args, "--state", kind.File, "--memory-limit", "1GiB")...)
 	plain(t, err, "want --state pebble")
+}
+
+// A directory of a job that has had more events, or has ended, is not taken for
+// one of another number.
+func TestJobOfAnotherNumberOfEvents(t *testing.T) {
+	data := t.TempDir()
+	job := func(events string) error {
+		_, err := run(t, t.Context(), "job", "J1", "--events", events, "--state", kind.File, "--data", data)
+		return err
+	}
+	if err := job("20000"); err != nil {
+		t.Fatal(err)
+	}
+	for _, events := range []string{"10000", "40000"} {
+		plain(t, job(events), "--events "+events+": the job in "+data+" has ended after 20000; want --events 20000, or another --data")
+	}
+	if err := job("20000"); err != nil {
+		t.Errorf("after refusals: %v", err)
+	}
+	_, err := run(t, t.Context(), "job", "J1", "--hot", "NaN")
+	plain(t, err, "--hot NaN: want 0 to 1")
+}
+
+// A job whose newest checkpoint is damaged says that it goes on from an older
+// one, at the level that is asked for.
+func TestJobSaysThatACheckpointIsDamaged(t *testing.T) {
+	dir := t.TempDir()
+	args := []string{"job", "J1", "--events", "600000", "--state", kind.File, "--checkpoint", "10ms", "--data", filepath.Join(dir, stateFolder)}
+	want, err := run(t, t.Context(), append(args, "--json")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damageNewest(t, dir)
+	stderr, err := says(t, append(args, "--log-level", "warn")...)
+	if err != nil || !strings.Contains(stderr, "the state is that of an older checkpoint") {
+		t.Errorf("%v, and it says %q", err, stderr)
+	}
+	again, err := run(t, t.Context(), append(args, "--json")...)
+	if sum := regexp.MustCompile(`"checksum":"[0-9a-f]+"`); err != nil || sum.FindString(again) != sum.FindString(want) {
+		t.Errorf("%v: %s, want %s", err, again, want)
+	}
+	_, err = says(t, append(args, "--log-level", "loud")...)
+	plain(t, err, `--log-level "loud": want debug, info, warn or error`)
 }

@@ -326,8 +326,11 @@ func times(n int) string {
 // size is a number of bytes for people.
 func size(n float64) string {
 	for _, unit := range []string{"B", "KiB", "MiB"} {
-		if n < 1<<10 {
+		switch {
+		case n < 999.5:
 			return fmt.Sprintf("%.3g %s", n, unit)
+		case n < 1<<10: // which would be 1e+03
+			return fmt.Sprintf("%.0f %s", n, unit)
 		}
 		n /= 1 << 10
 	}

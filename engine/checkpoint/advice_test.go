@@ -171,3 +171,14 @@ func TestAdviceIsDocumented(t *testing.T) {
 		}
 	}
 }
+
+func TestSizesInWords(t *testing.T) {
+	for n, want := range map[float64]string{
+		0: "0 B", 999: "999 B", 1000: "1000 B", 1023: "1023 B", 1 << 10: "1 KiB", 1010 << 10: "1010 KiB",
+		2.5 * (1 << 20): "2.5 MiB", 1023 << 20: "1023 MiB", 3 << 30: "3.0 GiB",
+	} {
+		if got := size(n); got != want {
+			t.Errorf("%g bytes are told as %q, want %q", n, got, want)
+		}
+	}
+}

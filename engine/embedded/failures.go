@@ -25,8 +25,8 @@ type Failures struct {
 	Skip func(block uint64, row int, letter eventlog.DeadLetter) error
 }
 
-// mostSkipped bounds the events of one block that are given up when the engine
-// is opened: where more fail it is not the events.
+// mostSkipped bounds the events that are given up while the engine is opened
+// once, of however many blocks: where more fail it is not the events.
 const mostSkipped = 10
 
 // failure is what is known of failing events while an engine is opened.

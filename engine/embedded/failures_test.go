@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -134,16 +135,24 @@ func TestAnEventOnWhichAnOperatorFailsIsSkipped(t *testing.T) {
 	}
 }
 
-// Where many events of a block fail it is not the events: the engine does not
-// throw them all away.
+// Where many events fail it is not the events: the engine does not throw them
+// all away, also where each is a block of its own.
 func TestNotEverythingIsSkipped(t *testing.T) {
-	l := &skippingLog{skipped: map[uint64][]int{}}
-	l.add(eventlog.Config)
 	var items []string
 	for range mostSkipped + 1 {
 		items = append(items, poison)
 	}
-	l.add(eventlog.Events, items...)
+	for blocks, each := range map[string]int{"one block": len(items), "a block each": 1} {
+		t.Run(blocks, func(t *testing.T) { notEverythingIsSkipped(t, slices.Collect(slices.Chunk(items, each))) })
+	}
+}
+
+func notEverythingIsSkipped(t *testing.T, blocks [][]string) {
+	l := &skippingLog{skipped: map[uint64][]int{}}
+	l.add(eventlog.Config)
+	for _, items := range blocks {
+		l.add(eventlog.Events, items...)
+	}
 	if _, err := Open(failuresOptions(l, Failures{Tries: 1, Skip: l.skip})); err == nil || len(l.letters) != mostSkipped {
 		t.Errorf("%d events were skipped: %v", len(l.letters), err)
 	}

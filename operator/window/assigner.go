@@ -64,6 +64,9 @@ func (a Assigner) positive(least event.Duration) Assigner {
 	return a
 }
 
+// longest is the longest of the lengths of windows in time.
+func (a *Assigner) longest() event.Duration { return max(a.size, a.slide, a.gap) }
+
 // Ends reports whether windows end at a moment of time, rather than by a count
 // or never.
 func (a Assigner) Ends() bool { return a.kind == tumbling || a.kind == sliding || a.kind == session }

@@ -73,6 +73,9 @@ func (g *grid) begun(pane, cut event.Time) event.Time {
 // and its cut. It is false if no window is there for it any more: the input is
 // late, or lies between windows.
 func (g *grid) place(t, passed event.Time, lateness event.Duration) (pane, cut event.Time, ok bool) {
+	if outside(t) {
+		return t, t, false
+	}
 	pane = event.WindowStart(t, g.pane)
 	if pane+g.pane-1+lateness > passed {
 		return pane, pane, !g.gaps || g.lastEnd(pane) > pane
@@ -104,6 +107,8 @@ func checkShared(first Assigner, more []Assigner) error {
 			return w.err
 		case !first.paned() || !w.paned():
 			return fmt.Errorf("%w: only tumbling and sliding windows can share a stage", operator.ErrTopology)
+		case w.longest() > Longest:
+			return fmt.Errorf("%w: windows of more than %d ms", operator.ErrTopology, Longest)
 		}
 	}
 	return nil

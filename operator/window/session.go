@@ -51,6 +51,11 @@ func (o *sessions[K, I, A, O]) Fold(c *operator.Context, key K, s *runs[A], in *
 	if o.spec.ProcessingTime {
 		t, passed = c.ProcessingTime(), event.MinTime
 	}
+	if outside(t) {
+		o.late.Emit(c.Time, *in)
+		c.Unchanged()
+		return
+	}
 	gap := o.spec.Windows.gap
 	i := len(s.list) // the first session that the input is not before
 	for i > 0 && s.list[i-1].first-gap > t {

@@ -4,7 +4,7 @@
 //
 // A window begins at its start and ends just before its end. Windows in time
 // are aligned to the Unix epoch. A result is emitted with the time of the
-// last moment of its window.
+// last moment of its window. Time in windows is bounded, see Longest.
 package window
 
 import (
@@ -20,9 +20,18 @@ const (
 	// PortResults emits what Spec.Result makes of windows.
 	PortResults = "results"
 	// PortLate emits the inputs that came after every window that they belong
-	// to had been let go.
+	// to had been let go, and those that are further than Longest from the epoch.
 	PortLate = "late"
 )
+
+// Longest bounds the lengths in a Spec, and how far from the epoch an input can
+// be to belong to a window in time: 36 million years, so that the end of no
+// window overflows.
+const Longest event.Duration = 1 << 60
+
+// outside reports whether a time is so far from the epoch that no window holds
+// it.
+func outside(t event.Time) bool { return t < -Longest || t > Longest }
 
 // Spec describes a window stage with keys of type K, inputs of type I, an
 // accumulator of type A for each window, and results of type O.
@@ -136,6 +145,8 @@ func (s *Spec[K, I, A, O]) check() error {
 		return fmt.Errorf("%w: these windows need Merge", operator.ErrTopology)
 	case s.Combine && (!timed || s.ProcessingTime || s.Trigger != Trigger{}):
 		return fmt.Errorf("%w: Combine and Whole are for tumbling and sliding windows in event time, without a trigger", operator.ErrTopology)
+	case max(s.Windows.longest(), s.Lateness, s.Trigger.Every, s.Trigger.EveryProcessing) > Longest:
+		return fmt.Errorf("%w: windows, lateness or a trigger of more than %d ms", operator.ErrTopology, Longest)
 	case s.Lateness < 0 || s.Lateness > 0 && (s.ProcessingTime || !timed && s.Windows.kind != session):
 		return fmt.Errorf("%w: lateness %d: windows in event time can have one, from 0 on", operator.ErrTopology, s.Lateness)
 	case s.Windows.kind == global && s.Trigger == Trigger{}:
@@ -170,7 +181,9 @@ type Trigger struct {
 
 // isLate reports whether an input of a time, that no window is there for when
 // time has come to passed, is late.
-func (s *Spec[K, I, A, O]) isLate(t, passed event.Time) bool { return t+s.Lateness <= passed }
+func (s *Spec[K, I, A, O]) isLate(t, passed event.Time) bool {
+	return outside(t) || t+s.Lateness <= passed
+}
 
 // everyProcessing is the interval of early firings in processing time.
 func (s *Spec[K, I, A, O]) everyProcessing() event.Duration {

@@ -50,6 +50,8 @@ type flags struct {
 	limit         bytesize
 	parallelism   map[string]int
 	json          bool
+
+	logger *slog.Logger
 }
 
 // Result is what the command prints.
@@ -72,8 +74,8 @@ type Result struct {
 	CheckpointBytesIncremental int64   `json:"checkpoint_bytes_incremental"`
 }
 
-// New makes the command.
-func New() *cobra.Command {
+// New makes the command, which logs as logger says.
+func New(logger func(*cobra.Command) (*slog.Logger, error)) *cobra.Command {
 	var f flags
 	c := &cobra.Command{
 		Use:   "job J1..J6",
@@ -87,7 +89,12 @@ func New() *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(c *cobra.Command, args []string) error { return f.run(c, args[0]) },
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			if f.logger, err = logger(c); err != nil {
+				return err
+			}
+			return f.run(c, args[0])
+		},
 	}
 	c.Flags().Uint64Var(&f.events, "events", 1_000_000, "how many events are generated; an even number")
 	c.Flags().Uint64Var(&f.users, "users", reference.DefaultUsers, "how many users there are, of whom a fifth is active at a time; a multiple of 10")
@@ -102,13 +109,22 @@ func New() *cobra.Command {
 	return c
 }
 
-func (f *flags) check() error {
+func (f *flags) check(name string) error {
+	var stages []string
+	for _, n := range reference.Topology(name).Nodes() {
+		stages = append(stages, n.Name)
+	}
+	for stage := range f.parallelism {
+		if !slices.Contains(stages, stage) {
+			return fmt.Errorf("--parallelism %s: %s has the stages %s", stage, name, strings.Join(stages, ", "))
+		}
+	}
 	switch {
 	case f.events == 0 || f.events%2 != 0:
 		return fmt.Errorf("--events %d: want an even number from 2 on", f.events)
 	case f.users == 0 || f.users%10 != 0 || f.users > 1<<31:
 		return fmt.Errorf("--users %d: want a multiple of 10, to 2147483640", f.users)
-	case f.hot < 0 || f.hot > 1:
+	case !(f.hot >= 0 && f.hot <= 1): // NaN too
 		return fmt.Errorf("--hot %g: want 0 to 1", f.hot)
 	case f.shards < 0 || f.shards > 128:
 		return fmt.Errorf("--shards %d: want 1 to 128, or 0 for the cores", f.shards)
@@ -130,7 +146,7 @@ func (f *flags) run(c *cobra.Command, name string) (err error) {
 	if f.limit > 0 && !c.Flags().Changed("state") {
 		f.state = kind.Pebble
 	}
-	if err := f.check(); err != nil {
+	if err := f.check(name); err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(c.Context())
@@ -168,7 +184,7 @@ func (f *flags) backend() (state.Backend, func() error, error) {
 		}
 		remove = func() error { return os.RemoveAll(dir) }
 	}
-	b, err := kind.Open(f.state, dir, kind.Options{Cache: int64(f.limit) / 16})
+	b, err := kind.Open(f.state, dir, kind.Options{Cache: int64(f.limit) / 16, Logger: f.logger})
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}
@@ -188,9 +204,13 @@ func (f *flags) measure(ctx context.Context, name string, backend state.Backend)
 		Topology: reference.Topology(name), Source: source, Watermarks: reference.Watermarks,
 		Shards: f.shards, Parallelism: f.parallelism, State: backend, Checkpoints: checkpoint.Policy{Interval: interval}, Views: views,
 		MemoryLimit: int64(f.limit) * stateShare / 100,
-		Logger:      slog.Default(),
+		Logger:      f.logger,
 	})
 	if err != nil {
+		return Result{}, err
+	}
+	if err := f.resumable(j); err != nil {
+		j.Abandon()
 		return Result{}, err
 	}
 	began := time.Now()
@@ -218,6 +238,18 @@ func (f *flags) measure(ctx context.Context, name string, backend state.Backend)
 		r.RowsOut, r.Checksum = d.Rows, fmt.Sprintf("%016x", d.Sum)
 	}
 	return r, nil
+}
+
+// resumable says what is wrong if the job in the directory can not become one of
+// so many events: it has had more, or has ended with another number.
+func (f *flags) resumable(j *job.Job[reference.Event]) error {
+	switch n := j.Records(); {
+	case j.Ended() && n != f.events:
+		return fmt.Errorf("--events %d: the job in %s has ended after %d; want --events %d, or another --data", f.events, f.data, n, n)
+	case n > f.events:
+		return fmt.Errorf("--events %d: the job in %s has had %d already; want as many or more, or another --data", f.events, f.data, n)
+	}
+	return nil
 }
 
 // checkpoints fills in what checkpoints took.
