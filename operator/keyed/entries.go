@@ -103,7 +103,7 @@ func (s *ExpiringList[T, P]) held() (n int) {
 
 // Declare names the field and says how a value is stored.
 func (s *ExpiringList[T, P]) Declare(d *Descriptor, name string, of codec.Codec[T]) {
-	empty := func(s *ExpiringList[T, P]) bool { return s.armed == 0 && s.held() == 0 }
+	empty := func(s *ExpiringList[T, P]) bool { return !s.timed && s.held() == 0 }
 	add(d, name, s, empty, codec.Codec[ExpiringList[T, P]]{
 		Append: func(dst []byte, s *ExpiringList[T, P]) []byte {
 			l := s.ttl()
@@ -280,7 +280,7 @@ func (s *ExpiringMap[K, V, P]) Clear() { s.all, s.queue = nil, nil }
 
 // Declare names the field and says how keys and values are stored.
 func (s *ExpiringMap[K, V, P]) Declare(d *Descriptor, name string, key codec.Codec[K], value codec.Codec[V]) {
-	empty := func(s *ExpiringMap[K, V, P]) bool { return s.armed == 0 && s.held(s.now) == 0 }
+	empty := func(s *ExpiringMap[K, V, P]) bool { return !s.timed && s.held(s.now) == 0 }
 	add(d, name, s, empty, codec.Codec[ExpiringMap[K, V, P]]{
 		Append: func(dst []byte, s *ExpiringMap[K, V, P]) []byte {
 			keys := s.keys(s.now)

@@ -65,13 +65,15 @@ func (l TTL) stamp(c *operator.Context) event.Time {
 // clock is what a field knows of time. Only calls that change the field move
 // it, so that a call which has only read may say that nothing has changed.
 type clock struct {
-	now   event.Time // the latest time at which the field was changed, 0 if it never was
-	armed event.Time // of the timer that was set, 0 if there is none
+	now     event.Time // the latest time at which the field was changed
+	armed   event.Time // of the timer that was set
+	changed bool       // now means something
+	timed   bool       // armed does
 }
 
 // peek is the time at which a field is read.
 func (k *clock) peek(c *operator.Context, l TTL) event.Time {
-	if k.now == 0 {
+	if !k.changed {
 		return l.now(c)
 	}
 	return max(k.now, l.now(c))
@@ -79,7 +81,7 @@ func (k *clock) peek(c *operator.Context, l TTL) event.Time {
 
 // touch moves time to that of a change.
 func (k *clock) touch(c *operator.Context, l TTL) event.Time {
-	k.now = k.peek(c, l)
+	k.now, k.changed = k.peek(c, l), true
 	return k.now
 }
 
@@ -87,10 +89,10 @@ func (k *clock) touch(c *operator.Context, l TTL) event.Time {
 // that one will set the next.
 func (k *clock) arm(c *operator.Context, l TTL, stamp event.Time) {
 	at := stamp + l.After
-	if !l.Exact || k.armed != 0 && k.armed <= at {
+	if !l.Exact || k.timed && k.armed <= at {
 		return
 	}
-	k.armed = at
+	k.armed, k.timed = at, true
 	if l.EventTime {
 		c.SetTimer(at)
 	} else {
@@ -101,27 +103,28 @@ func (k *clock) arm(c *operator.Context, l TTL, stamp event.Time) {
 // reach moves time to that of a timer. It is false if the timer is nothing to
 // the field.
 func (k *clock) reach(l TTL, m moment) bool {
-	if !l.Exact || l.EventTime == m.processing || k.armed == 0 || k.armed > m.at {
+	if !l.Exact || l.EventTime == m.processing || !k.timed || k.armed > m.at {
 		return false
 	}
-	k.now, k.armed = max(k.now, m.at), 0
+	k.now, k.changed = max(k.now, m.at), true
+	k.armed, k.timed = 0, false
 	return true
 }
 
 // The stored form of a clock: whether there is a timer, the times.
 func (k *clock) appendClock(dst []byte) []byte {
-	dst = wire.AppendBool(dst, k.armed != 0)
+	dst = wire.AppendBool(dst, k.timed)
 	dst = wire.AppendVarint(dst, int64(k.now))
-	if k.armed != 0 {
+	if k.timed {
 		dst = wire.AppendVarint(dst, int64(k.armed-k.now))
 	}
 	return dst
 }
 
 func (k *clock) loadClock(r *wire.Reader) {
-	armed := r.Bool()
-	k.now = event.Time(r.Varint())
-	if armed {
+	k.timed = r.Bool()
+	k.now, k.changed = event.Time(r.Varint()), true // what never changed is not stored
+	if k.timed {
 		k.armed = k.now + event.Time(r.Varint())
 	}
 }
@@ -191,7 +194,7 @@ func (s *Expiring[T, P]) expire(c *operator.Context, m moment) {
 	}
 }
 
-func (s *Expiring[T, P]) empty() bool { return s.armed == 0 && !s.live(s.ttl(), s.now) }
+func (s *Expiring[T, P]) empty() bool { return !s.timed && !s.live(s.ttl(), s.now) }
 
 func (s *Expiring[T, P]) append(dst []byte, of *codec.Codec[T]) []byte {
 	dst = s.appendClock(dst)
