@@ -247,6 +247,36 @@ func TestJobOfAnotherNumberOfEvents(t *testing.T) {
 	plain(t, err, "--hot NaN: want 0 to 1")
 }
 
+// A job does not put its state beside a server's log, and says what can be done
+// about state that can not be read at all.
+func TestJobDirectories(t *testing.T) {
+	data := t.TempDir()
+	job := func(data string) error {
+		_, err := run(t, t.Context(), "job", "J1", "--events", "20000", "--state", kind.File, "--data", data)
+		return err
+	}
+	must[struct{}](t, "replay", fileOf(t, "events.jsonl", `{"user_id":"u","item_id":"i","event_type":"view","timestamp":"2026-01-01T00:00:00Z"}`), "--data", data)
+	plain(t, job(data), "--data "+data+": has the event log of a server; give a directory of its own")
+	own := t.TempDir()
+	if err := job(own); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(own, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if info, err := os.Stat(f); err == nil && info.Mode().IsRegular() && info.Size() > 0 {
+			if err := os.WriteFile(f, []byte("damaged"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := job(own); err == nil || !strings.Contains(err.Error(), "remove "+own+" to begin anew") {
+		t.Errorf("all is damaged: got %v", err)
+	}
+}
+
 // A job whose newest checkpoint is damaged says that it goes on from an older
 // one, at the level that is asked for.
 func TestJobSaysThatACheckpointIsDamaged(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/checkpoint"
 	"millrace/engine/job"
 	"millrace/internal/headroom"
@@ -184,11 +186,22 @@ func (f *flags) backend() (state.Backend, func() error, error) {
 		}
 		remove = func() error { return os.RemoveAll(dir) }
 	}
+	if _, err := os.Stat(filepath.Join(dir, savepoint.LogFolder)); err == nil {
+		return nil, nil, fmt.Errorf("--data %s: has the event log of a server; give a directory of its own", dir)
+	}
 	b, err := kind.Open(f.state, dir, kind.Options{Cache: int64(f.limit) / 16, Logger: f.logger})
 	if err != nil {
-		return nil, nil, errors.Join(err, remove())
+		return nil, nil, errors.Join(f.damaged(err), remove())
 	}
 	return b, func() error { return errors.Join(b.Close(), remove()) }, nil
+}
+
+// damaged adds to the error of a state that can not be read what can be done.
+func (f *flags) damaged(err error) error {
+	if f.data == "" || !errors.Is(err, state.ErrCorrupt) {
+		return err
+	}
+	return fmt.Errorf("%w; remove %s to begin anew", err, f.data)
 }
 
 // measure runs the job. What it takes is measured from the first event on.
@@ -207,7 +220,7 @@ func (f *flags) measure(ctx context.Context, name string, backend state.Backend)
 		Logger:      f.logger,
 	})
 	if err != nil {
-		return Result{}, err
+		return Result{}, f.damaged(err)
 	}
 	if err := f.resumable(j); err != nil {
 		j.Abandon()
