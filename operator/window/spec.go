@@ -91,6 +91,19 @@ const (
 	Late
 )
 
+// String names the reason.
+func (f Firing) String() string {
+	switch f {
+	case OnTime:
+		return "on time"
+	case Early:
+		return "early"
+	case Late:
+		return "late"
+	}
+	return fmt.Sprintf("Firing(%d)", uint8(f))
+}
+
 // Window is one window of one key.
 type Window[K operator.Key] struct {
 	Key        K

@@ -86,7 +86,7 @@ func New(logger func(*cobra.Command) (*slog.Logger, error)) *cobra.Command {
 			"number of events and shards; `make bench-flink` runs both.",
 		Example: "  millrace job J1 --events 1000000 --json\n  millrace job J4 --events 2000000 --state pebble --checkpoint 2s",
 		Args: func(c *cobra.Command, args []string) error {
-			if len(args) != 1 || !slices.Contains(reference.Names(), args[0]) {
+			if len(args) != 1 || !slices.Contains(reference.Names(), strings.ToUpper(args[0])) {
 				return fmt.Errorf("want one of %s, got %q; see %s --help", strings.Join(reference.Names(), ", "), args, c.CommandPath())
 			}
 			return nil
@@ -95,7 +95,7 @@ func New(logger func(*cobra.Command) (*slog.Logger, error)) *cobra.Command {
 			if f.logger, err = logger(c); err != nil {
 				return err
 			}
-			return f.run(c, args[0])
+			return f.run(c, strings.ToUpper(args[0]))
 		},
 	}
 	c.Flags().Uint64Var(&f.events, "events", 1_000_000, "how many events are generated; an even number")
