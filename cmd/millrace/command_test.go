@@ -202,6 +202,42 @@ func TestVerifyFindsWhatDiffers(t *testing.T) {
 	}
 }
 
+// verify says which operators differ that the checkpoint has nothing of, as they
+// may be newer.
+func TestVerifySaysWhichOperatorsAreNew(t *testing.T) {
+	data := imported(t, 1000)
+	store, err := pebble.Open(filepath.Join(data, stateFolder), pebble.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	latest, err := store.Latest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(store.Drop("session"), store.Close()); err != nil { // as if it were newer than the checkpoint
+		t.Fatal(err)
+	}
+	at := fmt.Sprintf("the checkpoint at block %d has ", latest.Block)
+	out, err := run(t, t.Context(), "verify", "--data", data)
+	if exit := exitCode(0); !errors.As(err, &exit) || exit != 1 {
+		t.Errorf("verify ended with %v, want exit code 1", err)
+	}
+	if want := "\noperator session: " + at + "nothing of it; an operator that is newer than the checkpoint begins empty there, "; !strings.Contains(out, want) || strings.Count(out, at) != 1 {
+		t.Errorf("verify does not say %q, once:\n%s", want, out)
+	}
+}
+
+// The reference jobs are known by lower case too.
+func TestJobInLowerCase(t *testing.T) {
+	out, err := run(t, t.Context(), "job", "j1", "--events", "2000", "--json")
+	if err != nil || !strings.Contains(out, `"job":"J1"`) {
+		t.Errorf("%s, %v", out, err)
+	}
+	if _, err := run(t, t.Context(), "job", "j7"); err == nil {
+		t.Error("there is a job j7")
+	}
+}
+
 // An import that was interrupted goes on where it was.
 func TestReplayResumes(t *testing.T) {
 	path, data := generated(t, 60_000), filepath.Join(t.TempDir(), "data")

@@ -33,6 +33,7 @@ type verifyResult struct {
 	Checkpoint  uint64                `json:"checkpoint_block"`
 	Shards      int                   `json:"shards"`
 	Differences []embedded.Difference `json:"differences"`
+	Notes       []string              `json:"notes,omitempty"` // on operators that the checkpoint has nothing of
 }
 
 func newVerify() *cobra.Command {
@@ -94,6 +95,9 @@ replay begins with that savepoint, --savepoint ID.`,
 func (r verifyResult) print(c *cobra.Command) error {
 	for _, d := range r.Differences {
 		fmt.Fprintf(c.OutOrStdout(), "%s %s, key %q: %s\n", d.Kind, d.Name, d.Key, d.Detail)
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(c.OutOrStdout(), "%s\n", note)
 	}
 	word := "equal"
 	if !r.Equal {
@@ -170,7 +174,8 @@ func verify(ctx context.Context, data string, shards int, base state.Backend) (r
 	}
 	defer func() { err = errors.Join(err, sql.Close()) }()
 
-	stored := embedded.Options{Build: buildProgram, Log: log, State: store, Views: viewmemory.New(), Catalog: sql, Duplicates: duplicates()}
+	held := &keyCounter{Backend: store, keys: map[string]int{}}
+	stored := embedded.Options{Build: buildProgram, Log: log, State: held, Views: viewmemory.New(), Catalog: sql, Duplicates: duplicates()}
 	live, err := embedded.Inspect(stored)
 	if err != nil {
 		return result, fmt.Errorf("recover %s: %w", data, err)
@@ -194,5 +199,40 @@ func verify(ctx context.Context, data string, shards int, base state.Backend) (r
 		Equal: len(differences) == 0, Events: stats.Events, Duplicates: stats.Duplicates, Blocks: stats.Block, Checkpoint: live.RecoveredFrom(),
 		Shards: shards, Differences: append([]embedded.Difference{}, differences...),
 	}
+	result.Notes = held.notes(&result)
 	return result, err
+}
+
+// keyCounter is a state backend that counts the keys of each stage that are
+// loaded.
+type keyCounter struct {
+	state.Backend
+	keys map[string]int
+}
+
+// Load implements state.Backend.
+func (k *keyCounter) Load(fn func(stage string, key, value []byte) error) error {
+	return k.Backend.Load(func(stage string, key, value []byte) error {
+		k.keys[stage]++
+		return fn(stage, key, value)
+	})
+}
+
+// notes says which operators that differ the checkpoint has nothing of: one that
+// is newer than the checkpoint began empty there.
+func (k *keyCounter) notes(r *verifyResult) []string {
+	if r.Checkpoint == 0 {
+		return nil
+	}
+	var notes []string
+	told := map[string]bool{}
+	for _, d := range r.Differences {
+		if d.Kind != "operator" || k.keys[d.Name] > 0 || told[d.Name] {
+			continue
+		}
+		told[d.Name] = true
+		notes = append(notes, fmt.Sprintf("operator %s: the checkpoint at block %d has nothing of it; an operator that is newer than the checkpoint begins empty there, so it differs from the replay, which has it from the beginning",
+			d.Name, r.Checkpoint))
+	}
+	return notes
 }
