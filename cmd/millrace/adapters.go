@@ -141,7 +141,7 @@ func (e apiEngine) Stats() api.EngineStats {
 	s := e.Engine.Stats()
 	return api.EngineStats{
 		Block: s.Block, Events: s.Events, Duplicates: s.Duplicates, Late: s.Late, StreamTime: s.StreamTime, Watermark: s.Watermark,
-		Shards: s.Shards, Queued: s.Queued, Keys: s.Keys,
+		Shards: s.Shards, Queued: s.Queued, Keys: s.Keys, Failures: s.Failures, Skipped: s.Skipped,
 	}
 }
 

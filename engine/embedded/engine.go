@@ -157,6 +157,9 @@ func open(o Options, spawn func(func())) (*Engine, error) {
 	if o.PublishInterval == 0 {
 		o.PublishInterval = DefaultPublishInterval
 	}
+	if o.Failures.Record == nil {
+		o.Failures.Record = &FailureRecord{}
+	}
 	e := &Engine{
 		options: o,
 		blocks:  make(chan *eventlog.Block, queuedBlocks),
@@ -279,7 +282,8 @@ func (e *Engine) noteTypes() {
 
 // fail stops the engine; everyone who waits learns why.
 func (e *Engine) fail(err error) {
-	e.options.Logger.Error("engine stopped", "error", err)
+	e.options.Failures.Record.note(err, e.options.Logger)
+	e.options.Logger.Error("engine stopped", "error", withoutStack(err))
 	e.failure.Store(&err)
 	e.mutex.Lock()
 	defer e.mutex.Unlock()

@@ -3,6 +3,11 @@ package embedded
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"strings"
+	"sync"
 
 	"millrace/catalog"
 	"millrace/engine/pipeline"
@@ -23,6 +28,90 @@ type Failures struct {
 	Tries int
 	// Skip has a record of a block not applied any more, durably.
 	Skip func(block uint64, row int, letter eventlog.DeadLetter) error
+	// Record is told of all failures; nil means one of the engine's own.
+	Record *FailureRecord
+}
+
+// FailureRecord counts the failures of operators. Engines that are opened one
+// after the other, as the one before has failed, share it. The zero value is
+// ready; its methods may be called from any goroutine.
+type FailureRecord struct {
+	mutex   sync.Mutex
+	stages  map[string]uint64 // failures
+	skipped uint64            // events
+	told    string            // the panic whose stack was logged last
+}
+
+// note counts a failure if it is an operator's, and logs where in the operator
+// it was: once for all tries that fail alike.
+func (r *FailureRecord) note(err error, log *slog.Logger) {
+	var operator *pipeline.OperatorError
+	if !errors.As(err, &operator) {
+		return
+	}
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if r.stages == nil {
+		r.stages = map[string]uint64{}
+	}
+	r.stages[operator.Stage]++
+	if which := fmt.Sprint(operator.Stage, "\x00", operator.Key, "\x00", operator.Panic); which != r.told {
+		r.told = which
+		log.Error("an operator panicked", "stage", operator.Stage, "key", operator.Key, "panic", operator.Panic, "stack", frames(operator.Stack))
+	}
+}
+
+// skip counts an event that is skipped.
+func (r *FailureRecord) skip() {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.skipped++
+}
+
+// counts are the failures of each stage that has failed, and how many events
+// were skipped.
+func (r *FailureRecord) counts() (stages map[string]uint64, skipped uint64) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return maps.Clone(r.stages), r.skipped
+}
+
+// mostFrames bounds the calls of a stack that are logged.
+const mostFrames = 16
+
+// frames are the calls of a stack from the one that panicked out to the
+// pipeline, in one line that people can read.
+func frames(stack []byte) string {
+	_, calls, found := strings.Cut(string(stack), "\npanic(")
+	if _, after, ok := strings.Cut(calls, "\n\t"); found && ok {
+		_, calls, _ = strings.Cut(after, "\n")
+	} else {
+		return string(stack) // which is not as Go writes it
+	}
+	var list []string
+	lines := strings.Split(calls, "\n")
+	for i := 0; i+1 < len(lines) && len(list) < mostFrames; i += 2 {
+		call, place := lines[i], strings.TrimSpace(lines[i+1])
+		if strings.HasPrefix(call, "millrace/engine/pipeline.") {
+			break
+		}
+		if strings.HasPrefix(call, "runtime.") { // that made a panic of a signal
+			continue
+		}
+		if end := strings.LastIndexByte(call, '('); end > 0 {
+			call = call[:end]
+		}
+		place, _, _ = strings.Cut(place, " +0x")
+		list = append(list, call+" "+filepath.Base(place))
+	}
+	return strings.Join(list, " < ")
+}
+
+// withoutStack is the text of an error that may be an operator's, which ends
+// with a stack.
+func withoutStack(err error) string {
+	text, _, _ := strings.Cut(err.Error(), "\ngoroutine ")
+	return text
 }
 
 // mostSkipped bounds the events that are given up while the engine is opened
@@ -58,6 +147,7 @@ func (e *Engine) recover() error {
 func (e *Engine) failed(f *failure, err error) (again bool, _ error) {
 	var operator *pipeline.OperatorError
 	policy := &e.options.Failures
+	policy.Record.note(err, e.options.Logger)
 	if policy.Tries == 0 || policy.Skip == nil || !errors.As(err, &operator) {
 		return false, nil
 	}
@@ -76,18 +166,23 @@ func (e *Engine) failed(f *failure, err error) (again bool, _ error) {
 		f.row, f.tries = e.core.row, 0
 	}
 	f.tries++
-	log.Error("an operator failed on an event", "event", f.row, "try", f.tries, "stack", string(operator.Stack))
+	failing := &e.core.failing
+	log = log.With("event", f.row, "event_id", failing.ID, "user", failing.User, "item", failing.Item)
+	log.Error("an operator failed on an event", "try", f.tries)
 	if f.tries < policy.Tries {
 		return true, nil
 	}
 	if f.skipped++; f.skipped > mostSkipped {
 		return false, fmt.Errorf("operators fail on more than %d events", mostSkipped)
 	}
-	failing := &e.core.failing
 	letter := eventlog.DeadLetter{Time: event.FromGo(e.options.Now()), Raw: event.AppendJSON(nil, failing), User: failing.User, Error: fmt.Sprintf(
 		"stage %s failed on it %d times, at key %q: %v", operator.Stage, f.tries, operator.Key, operator.Panic)}
-	log.Error("the event is skipped, and stored as a dead letter", "event", f.row)
-	return true, policy.Skip(block, f.row, letter)
+	log.Error("the event is skipped, and stored as a dead letter")
+	if err := policy.Skip(block, f.row, letter); err != nil {
+		return false, err
+	}
+	policy.Record.skip()
+	return true, nil
 }
 
 // replay loads the newest checkpoint and replays the log after it. Answers are

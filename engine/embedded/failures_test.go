@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -108,6 +109,9 @@ func TestAnEventOnWhichAnOperatorFailsIsSkipped(t *testing.T) {
 	if want := `{"user_id":"u1","item_id":"poison","event_type":"view","value":2.5,"timestamp":1700000000001}`; string(letter.Raw) != want {
 		t.Errorf("the dead letter has %s, want %s", letter.Raw, want)
 	}
+	if s := e.Stats(); s.Failures["first"] != 4 || s.Skipped != 1 {
+		t.Errorf("failures %v, %d events skipped", s.Failures, s.Skipped)
+	}
 	if letter.User != "u1" || e.Stats().Events != 6 || e.Applied() != 4 {
 		t.Errorf("user %q, %d events, block %d", letter.User, e.Stats().Events, e.Applied())
 	}
@@ -132,6 +136,54 @@ func TestAnEventOnWhichAnOperatorFailsIsSkipped(t *testing.T) {
 	differences, err := Compare(e, clean, 5)
 	if err != nil || len(differences) > 0 {
 		t.Errorf("differs from a run without the event: %v, %v", differences, err)
+	}
+}
+
+// However often an operator fails on an event, in one engine after the other, its
+// stack is logged once, and each failure is counted and is a short line.
+func TestFailuresAreCountedAndLoggedBriefly(t *testing.T) {
+	l := &skippingLog{skipped: map[uint64][]int{}}
+	l.add(eventlog.Config)
+	var out bytes.Buffer
+	o := failuresOptions(l, Failures{Tries: 3, Skip: l.skip, Record: &FailureRecord{}})
+	o.Logger = slog.New(slog.NewTextHandler(&out, nil))
+	e, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := l.add(eventlog.Events, "a", poison)
+	bad.Payload = event.AppendEvent(nil, &event.Event{User: "u0", Item: "a", Type: event.TypeView, Time: bad.Time})
+	bad.Payload = event.AppendEvent(bad.Payload, &event.Event{ID: "its-own", User: "u1", Item: poison, Type: event.TypeView, Time: bad.Time})
+	e.Deliver(bad)
+	if err := e.Wait(t.Context(), bad.Number); !errors.Is(err, ErrFailed) {
+		t.Fatal(err)
+	}
+	if s := e.Stats(); s.Failures["first"] != 1 || s.Skipped != 0 {
+		t.Errorf("of the engine that fails: %v, %d", s.Failures, s.Skipped)
+	}
+	_ = e.Close()
+	o.State, o.Views = statememory.New(), viewmemory.New()
+	if e, err = Open(o); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = e.Close() }()
+	s := e.Stats()
+	if second, known := s.Failures["second"]; s.Failures["first"] != 5 || s.Skipped != 1 || second != 0 || !known {
+		t.Errorf("of the one that goes on: %v, %d", s.Failures, s.Skipped)
+	}
+	log := out.String()
+	if strings.Count(log, "stack=") != 1 || strings.Contains(log, "goroutine") || !strings.Contains(log, "simulation_test.go:") || strings.Contains(log, "pipeline.go") {
+		t.Errorf("where it failed is not said once, briefly:\n%s", log)
+	}
+	for line := range strings.Lines(log) {
+		if len(line) > 500 {
+			t.Errorf("a line of %d characters: %s", len(line), line)
+		}
+	}
+	for try := 1; try <= 3; try++ {
+		if want := fmt.Sprint(`event=1 event_id=its-own user=u1 item=poison try=`, try); !strings.Contains(log, want) {
+			t.Errorf("no %q in\n%s", want, log)
+		}
 	}
 }
 

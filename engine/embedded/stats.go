@@ -22,6 +22,10 @@ type Stats struct {
 	Shards     int
 	Queued     int            // blocks that wait
 	Keys       map[string]int // by stage
+	// Failures are how often an operator has failed, by stage, and Skipped how
+	// many events were given up for it: as Failures.Record has them.
+	Failures map[string]uint64
+	Skipped  uint64
 	// LastLatency is the time from the last block's append to its visibility.
 	LastLatency time.Duration
 }
@@ -95,6 +99,12 @@ func (e *Engine) Stats() Stats {
 	defer e.stats.mutex.Unlock()
 	s := e.stats.now
 	s.Shards, s.Queued = e.options.Shards, len(e.blocks)
+	failures, skipped := e.options.Failures.Record.counts()
+	s.Failures, s.Skipped = map[string]uint64{}, skipped
+	for stage := range s.Keys {
+		s.Failures[stage] = 0
+	}
+	maps.Copy(s.Failures, failures)
 	return s
 }
 

@@ -149,6 +149,10 @@ type EngineStats struct {
 	Shards     int
 	Queued     int            // blocks that wait
 	Keys       map[string]int // by stage
+	// Failures are how often an operator has failed since the start, by stage,
+	// and Skipped how many events were given up for it.
+	Failures map[string]uint64
+	Skipped  uint64
 }
 
 // Checkpoints is what is known of checkpoints at one moment.

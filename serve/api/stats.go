@@ -280,6 +280,8 @@ var gauges = []meter.Descriptor{
 	{Name: "millrace_failed", Help: "1 if the engine has stopped because of an error, else 0."},
 	{Name: "millrace_unavailable", Help: "1 while a component of /v1/health does not work, else 0.", Label: "component"},
 	{Name: "millrace_keys", Help: "Keys of state.", Label: "stage"},
+	{Name: "millrace_operator_failures_total", Help: "Times that an operator failed, since the start: each try to fold an event counts.", Label: "stage", Counter: true},
+	{Name: "millrace_events_skipped_total", Help: "Events that were given up since the start, as an operator failed on them: they are dead letters.", Counter: true},
 	{Name: "millrace_view_keys", Help: "Keys of a view.", Label: "view"},
 	{Name: "millrace_checkpoints_completed_total", Help: "Checkpoints that were stored in time, since the start.", Counter: true},
 	{Name: "millrace_checkpoints_failed_total", Help: "Tries to store a checkpoint that failed, since the start; those that took longer than the timeout too.", Counter: true},
@@ -314,6 +316,7 @@ func (a *API) readGauges() []meter.Gauge {
 		{Name: "millrace_dead_letters", Value: float64(a.parts.DeadLetters.Count())},
 		{Name: "millrace_shards", Value: float64(stats.Shards)},
 		{Name: "millrace_failed", Value: failed},
+		{Name: "millrace_events_skipped_total", Value: float64(stats.Skipped)},
 	}
 	components := a.components()
 	for name, c := range components.byName() {
@@ -330,6 +333,9 @@ func (a *API) readGauges() []meter.Gauge {
 	}
 	for stage, n := range stats.Keys {
 		list = append(list, meter.Gauge{Name: "millrace_keys", Label: stage, Value: float64(n)})
+	}
+	for stage, n := range stats.Failures {
+		list = append(list, meter.Gauge{Name: "millrace_operator_failures_total", Label: stage, Value: float64(n)})
 	}
 	for _, name := range a.parts.ViewNames {
 		list = append(list, meter.Gauge{Name: "millrace_view_keys", Label: name, Value: float64(a.parts.Views.Len(name))})

@@ -288,7 +288,7 @@ func (w engine) Stats() api.EngineStats {
 	}
 	s := api.EngineStats{
 		Block: w.block, Events: uint64(len(w.events) - repeats), Duplicates: uint64(repeats), StreamTime: w.streamTime, Watermark: event.MinTime,
-		Shards: 2, Keys: map[string]int{"users": len(w.users)},
+		Shards: 2, Keys: map[string]int{"users": len(w.users)}, Failures: map[string]uint64{"users": 2}, Skipped: 1,
 	}
 	if w.streamTime != event.MinTime {
 		s.Watermark = w.streamTime - 5*event.Second
