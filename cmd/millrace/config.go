@@ -18,6 +18,7 @@ import (
 
 	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/checkpoint"
+	"millrace/engine/embedded"
 	"millrace/event"
 	"millrace/operator"
 	"millrace/recommend"
@@ -87,6 +88,8 @@ type config struct {
 
 	// publishInterval is the engine's PublishInterval, set by the command.
 	publishInterval time.Duration
+	// failures counts those of operators, over the engines of a process.
+	failures *embedded.FailureRecord
 	// logFS is the file system of the event log, nil for the real one: tests
 	// fill it up.
 	logFS vfs.FS

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,38 +59,58 @@ func newDemo() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ctx, stop := context.WithCancelCause(c.Context())
-			defer stop(nil)
 			said := sayStopping(c.Context(), c.OutOrStdout(), cfg.Data, data != "")
 			defer said()
-			sent := make(chan error, 1)
-			err = runServer(ctx, cfg, logger, func(s *serve.Server) error {
-				into, err := newRemote("http://"+s.Addr(), "", io.Discard)
-				if err != nil {
-					return err
-				}
-				into.applied = true
-				traffic, err := startTraffic(ctx, into)
-				if err != nil {
-					return err
-				}
-				s.ForgetRecent() // of the past
-				go func() {
-					err := traffic.run(ctx)
-					sent <- errors.Join(err, into.close())
-					stop(err)
-				}()
-				return greet(c.OutOrStdout(), s.Addr(), traffic.user)
-			})
-			if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-				err = errors.Join(err, cause)
-			}
-			return err
+			return runDemo(c.Context(), cfg, logger, c.OutOrStdout())
 		},
 	}
 	c.Flags().StringVar(&data, "data", "", "data directory (default: a temporary one, removed at the end)")
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "HOST:PORT; port 0 takes a free one")
 	return c
+}
+
+// runDemo runs a server and sends it traffic, which goes on when the server has
+// to start again.
+func runDemo(ctx context.Context, cfg config, logger *slog.Logger, out io.Writer) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	var sending sync.WaitGroup
+	var once sync.Once
+	err := keepServing(ctx, cfg, logger, func(s *serve.Server) error {
+		once.Do(func() {
+			sending.Go(func() {
+				if err := sendTraffic(ctx, s, out); err != nil {
+					stop(err)
+				}
+			})
+		})
+		return nil
+	})
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		err = errors.Join(err, cause)
+	}
+	stop(nil)
+	sending.Wait()
+	return err
+}
+
+// sendTraffic sends the past and then what becomes due, until ctx ends. In
+// between it says where to look.
+func sendTraffic(ctx context.Context, s *serve.Server, out io.Writer) (err error) {
+	into, err := newRemote("http://"+s.Addr(), "", io.Discard)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, into.close()) }()
+	into.applied = true
+	traffic, err := startTraffic(ctx, into)
+	if err != nil {
+		return err
+	}
+	s.ForgetRecent() // of the past
+	if err := greet(out, s.Addr(), traffic.user); err != nil {
+		return err
+	}
+	return traffic.run(ctx)
 }
 
 // sayStopping says one line when the demo is interrupted: what is being done,

@@ -269,6 +269,7 @@ func TestMistakesInTheConfiguration(t *testing.T) {
 		{"parallelism: {heat: 0}\n", "configuration: parallelism: heat: want 1 to 128, got 0"},
 		{"parallelism: {heat: 129}\n", "configuration: parallelism: heat: want 1 to 128, got 129"},
 		{"parallelism: {heet: 1}\n", "configuration: parallelism: want one of association, clean, heat,"},
+		{"parallelism: {activity: 1}\n", `, got "activity"`},
 		{"checkpoint_min_pause: -1s\n", "checkpoint_min_pause: want 0s to 24h, got -1s"},
 		{"checkpoint_timeout: 1ms\n", "checkpoint_timeout: want at least 100ms, or 0s for none, got 1ms"},
 		{"checkpoint_timeout: -1s\n", "checkpoint_timeout: want at least 100ms, or 0s for none, got -1s"},
@@ -284,8 +285,12 @@ func TestMistakesInTheConfiguration(t *testing.T) {
 		{"data: ''\n", "data: want a directory"},
 	} {
 		t.Run(c.content, func(t *testing.T) {
-			_, err := says(t, "serve", "--listen", "127.0.0.1:0", "--config", fileOf(t, "millrace.yaml", c.content))
+			dir := filepath.Join(t.TempDir(), "data")
+			_, err := says(t, "serve", "--listen", "127.0.0.1:0", "--data", dir, "--config", fileOf(t, "millrace.yaml", c.content))
 			plain(t, err, c.want)
+			if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the data directory was made (%v)", err)
+			}
 		})
 	}
 	for name, want := range map[string]string{

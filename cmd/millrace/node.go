@@ -135,7 +135,7 @@ func (n *node) openEngine(ctx context.Context, c config) (err error) {
 	n.views = memory.New()
 	n.engine, err = embedded.Open(embedded.Options{
 		Build: buildProgram, Shards: c.Shards, Parallelism: c.Parallelism, Log: interruptible{ctx, n.log}, State: n.state, Views: n.views, Catalog: n.catalog,
-		Tick: n.tick, Failures: embedded.Failures{Tries: c.OperatorTries, Skip: n.log.Skip}, Duplicates: duplicates(),
+		Tick: n.tick, Failures: embedded.Failures{Tries: c.OperatorTries, Skip: n.log.Skip, Record: c.failures}, Duplicates: duplicates(),
 		AllowNonRestoredState: c.allowNonRestored,
 		Checkpoints:           c.policy(), Journal: journal, PublishInterval: c.publishInterval, Logger: n.logger,
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -42,15 +43,10 @@ func newServe() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for {
-				err := runServer(c.Context(), cfg, logger, func(s *serve.Server) error {
-					logger.Info("ready", "address", "http://"+s.Addr(), "data", cfg.Data)
-					return nil
-				})
-				if !errors.Is(err, errRestart) || c.Context().Err() != nil {
-					return err
-				}
-			}
+			return keepServing(c.Context(), cfg, logger, func(s *serve.Server) error {
+				logger.Info("ready", "address", "http://"+s.Addr(), "data", cfg.Data)
+				return nil
+			})
 		},
 	}
 	d := defaultConfig()
@@ -65,11 +61,32 @@ func newServe() *cobra.Command {
 // has failed: opened again, it finds out on which event and skips it.
 var errRestart = errors.New("an operator failed: starting again")
 
+// keepServing runs a server, and another one on the same address each time that
+// one has to recover, until ctx ends or one ends for another reason.
+func keepServing(ctx context.Context, cfg config, logger *slog.Logger, ready func(*serve.Server) error) error {
+	cfg.failures = &embedded.FailureRecord{}
+	for {
+		err := runServer(ctx, cfg, logger, func(s *serve.Server) error {
+			cfg.Listen = s.Addr() // with the port that was free
+			return ready(s)
+		})
+		if !errors.Is(err, errRestart) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
 // runServer serves until ctx ends; ready is called once requests are answered
 // as they should be. The address is taken first: if that fails nothing has
 // been opened or made, and while much is recovered clients and supervisors are
 // told that the server is starting.
 func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(*serve.Server) error) (err error) {
+	var stopping time.Time // zero but in a shutdown that was asked for
+	defer func() {
+		if err == nil && !stopping.IsZero() {
+			logger.Info("stopped", "took", time.Since(stopping))
+		}
+	}()
 	if err := checkData(cfg.Data); err != nil {
 		return err
 	}
@@ -106,21 +123,38 @@ func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(
 	if err := ready(server); err != nil {
 		return errors.Join(err, shutdown(server, done))
 	}
+	err = n.end(ctx, cfg, done)
+	if err == nil && ctx.Err() != nil {
+		stopping = time.Now()
+		logger.Info("stopping")
+	}
+	return errors.Join(err, shutdown(server, done))
+}
+
+// end returns when a server of the node is to be shut down: as ctx ends, or done
+// has why it does not listen any more, or the engine has stopped and should not
+// stay so. Where an engine stops for another reason lists are answered all the
+// same, which a restart that meets the same would end: health says so.
+func (n *node) end(ctx context.Context, cfg config, done chan error) error {
 	for stopped := n.engine.Stopped(); ; stopped = nil {
 		select {
 		case err := <-done:
-			return err
+			done <- err // for shutdown
+			return nil
 		case <-ctx.Done():
-			logger.Info("stopping")
-			return shutdown(server, done)
+			return nil
 		case <-stopped:
 			switch err := n.engine.Err(); {
-			case cfg.OperatorTries > 0 && errors.Is(err, pipeline.ErrOperator):
-				logger.Error("starting again", "because", err)
-				return errors.Join(errRestart, shutdown(server, done))
 			case errors.Is(err, checkpoint.ErrTooManyFailures):
-				logger.Error("stopping, as checkpoint_tolerated_failures says")
-				return shutdown(server, done) // why, the node says when it is closed
+				n.logger.Error("stopping, as checkpoint_tolerated_failures says")
+				return nil // why, the node says when it is closed
+			case !errors.Is(err, pipeline.ErrOperator):
+			case cfg.OperatorTries == 0:
+				n.logger.Error("stopping, as operator_tries says", "because", message(err))
+				return nil
+			default:
+				n.logger.Error("starting again", "because", message(err))
+				return errRestart
 			}
 		}
 	}
