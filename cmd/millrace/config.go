@@ -182,7 +182,7 @@ func fileError(path string, err error) error {
 // refuses without a name: a fraction for a whole number, or what is no duration.
 func checkSettings(file []byte) error {
 	var settings map[string]any
-	if err := yaml.Unmarshal(file, &settings); err != nil {
+	if yaml.Unmarshal(file, &settings) != nil {
 		return nil // the decoder says it better
 	}
 	return checkFields(settings, reflect.TypeFor[config]())
