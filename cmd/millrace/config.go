@@ -182,10 +182,10 @@ func fileError(path string, err error) error {
 // refuses without a name: a fraction for a whole number, or what is no duration.
 func checkSettings(file []byte) error {
 	var settings map[string]any
-	if yaml.Unmarshal(file, &settings) != nil {
-		return nil // the decoder says it better
+	if yaml.Unmarshal(file, &settings) == nil { // else the decoder says it better
+		return checkFields(settings, reflect.TypeFor[config]())
 	}
-	return checkFields(settings, reflect.TypeFor[config]())
+	return nil
 }
 
 func checkFields(settings map[string]any, t reflect.Type) error {
