@@ -1,13 +1,14 @@
 package serve
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"millrace/serve/api"
@@ -32,14 +33,25 @@ const maxHeaderBytes = 1 << 20
 // Listener is an address that has been taken. Until a Server has taken it over
 // all requests are answered with 503, as the server is starting: one that has
 // much to recover is seen to be alive, and one whose address is taken does not
-// recover in vain.
+// recover in vain. So are they once a Server is suspended.
 type Listener struct {
 	net     net.Listener
 	http    *http.Server
-	handler atomic.Pointer[http.Handler]
 	version string
 	ended   chan struct{} // closed once nothing is served any more
 	err     error         // why, if not because of a shutdown; set before ended is closed
+
+	mutex sync.RWMutex
+	shift *shift
+
+	connsMutex sync.Mutex
+	conns      map[net.Conn]struct{} // that are open
+}
+
+// shift is the time in which one handler answers.
+type shift struct {
+	handler http.Handler
+	running sync.WaitGroup // requests
 }
 
 // Listen takes the address of the options and answers from then on; of the
@@ -64,10 +76,10 @@ func Listen(o Options) (*Listener, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	l := &Listener{net: strict.Listener(below, maxHeaderBytes), version: o.Parts.Version, ended: make(chan struct{})}
+	l := &Listener{net: strict.Listener(below, maxHeaderBytes), version: o.Parts.Version, ended: make(chan struct{}), conns: map[net.Conn]struct{}{}}
 	l.handOver(http.HandlerFunc(l.starting))
 	l.http = &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*l.handler.Load()).ServeHTTP(w, r) }),
+		Handler: http.HandlerFunc(l.serve), ConnState: l.track,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes,
 		// OPTIONS * is a request like any other: of nobody without a key.
@@ -94,8 +106,58 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// handOver lets h answer from now on.
-func (l *Listener) handOver(h http.Handler) { l.handler.Store(&h) }
+// handOver lets h answer from now on, and returns the shift before, to which no
+// request comes any more.
+func (l *Listener) handOver(h http.Handler) (before *shift) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	before, l.shift = l.shift, &shift{handler: h}
+	return before
+}
+
+func (l *Listener) serve(w http.ResponseWriter, r *http.Request) {
+	l.mutex.RLock()
+	s := l.shift
+	s.running.Add(1)
+	l.mutex.RUnlock()
+	defer s.running.Done()
+	s.handler.ServeHTTP(w, r)
+}
+
+// takeBack answers that the server is starting from now on, and waits for the
+// requests that are under way, as long as ctx allows; then all connections are
+// closed and ctx's error is returned.
+func (l *Listener) takeBack(ctx context.Context) error {
+	before := l.handOver(http.HandlerFunc(l.starting))
+	idle := make(chan struct{})
+	go func() {
+		before.running.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+	}
+	l.connsMutex.Lock()
+	defer l.connsMutex.Unlock()
+	for c := range l.conns {
+		_ = c.Close() // that of a client which is cut off
+	}
+	return ctx.Err()
+}
+
+// track knows the connections that are open, to cut them off.
+func (l *Listener) track(c net.Conn, to http.ConnState) {
+	l.connsMutex.Lock()
+	defer l.connsMutex.Unlock()
+	switch to {
+	case http.StateNew:
+		l.conns[c] = struct{}{}
+	case http.StateClosed, http.StateHijacked:
+		delete(l.conns, c)
+	}
+}
 
 // retryStarting is when to try again while the server is starting.
 const retryStarting = time.Second

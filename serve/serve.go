@@ -61,6 +61,8 @@ type Server struct {
 	api      *api.API
 	handler  http.Handler
 	listener *Listener // nil before Listen
+
+	suspended chan struct{} // closed by Suspend
 }
 
 // New makes a Server that does not listen yet. Its errors are ErrKey,
@@ -100,7 +102,7 @@ func New(o Options) (*Server, error) {
 		mux.Handle("GET /{$}", page)
 		mux.Handle("GET /dashboard/", page)
 	}
-	return &Server{options: o, api: a, handler: &handler{
+	return &Server{options: o, api: a, suspended: make(chan struct{}), handler: &handler{
 		mux: mux, guard: guard.New(keys, isHealth), meter: o.Parts.Meter, now: o.Parts.Now, logger: o.Logger,
 	}}, nil
 }
@@ -134,7 +136,6 @@ func (s *Server) Listen() (err error) {
 			return err
 		}
 	}
-	l.http.RegisterOnShutdown(s.api.Close)
 	l.handOver(s.handler)
 	s.listener = l
 	return nil
@@ -148,16 +149,32 @@ func (s *Server) Addr() string {
 	return s.listener.Addr()
 }
 
-// Serve answers requests until Shutdown; it listens first if Listen was not
-// called. It returns nil after Shutdown.
+// Serve answers requests until Shutdown or Suspend; it listens first if Listen
+// was not called. It returns nil after either.
 func (s *Server) Serve() error {
 	if s.listener == nil {
 		if err := s.Listen(); err != nil {
 			return err
 		}
 	}
-	<-s.listener.ended
-	return s.listener.err
+	select {
+	case <-s.suspended:
+		return nil
+	case <-s.listener.ended:
+		return s.listener.err
+	}
+}
+
+// Suspend is Shutdown of a server that another one is to follow: it leaves the
+// address to its Listener, which answers as it did before Listen, and which the
+// next Server takes over. It is called once, after Listen.
+func (s *Server) Suspend(ctx context.Context) error {
+	s.api.Close()
+	defer close(s.suspended)
+	if err := s.listener.takeBack(ctx); err != nil {
+		return fmt.Errorf("suspend: %w", err)
+	}
+	return nil
 }
 
 // Shutdown takes no more requests, ends streams, and waits for the requests

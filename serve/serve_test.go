@@ -345,3 +345,90 @@ func statsOf(t *testing.T, s *Server) (stats api.Stats) {
 	}
 	return stats
 }
+
+// A server that is suspended finishes what is under way, ends streams, and
+// leaves its address to the next one; meanwhile it is starting.
+func TestSuspend(t *testing.T) {
+	o := Options{Listen: "127.0.0.1:0"}
+	l, err := Listen(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	o.Listener = l
+	url := "http://" + l.Addr()
+	post := func(answer chan<- int) {
+		r, err := http.Post(url+"/v1/events", "application/json", strings.NewReader(goodEvent))
+		if err != nil {
+			answer <- 0
+			return
+		}
+		r.Body.Close()
+		answer <- r.StatusCode
+	}
+	for _, c := range []struct {
+		name string
+		ctx  func() context.Context
+		want int // the status of the event that is under way
+		err  error
+	}{
+		{"in good order", t.Context, 200, nil},
+		{"in a hurry", func() context.Context {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			return ctx
+		}, 0, context.Canceled},
+		{"in good order again", t.Context, 200, nil},
+	} {
+		w := servetest.New()
+		w.Stuck = make(chan struct{})
+		o.Parts = w.Parts()
+		s, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Listen(); err != nil || s.Addr() != l.Addr() {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		served, event := make(chan error, 1), make(chan int, 1)
+		go func() { served <- s.Serve() }()
+		stream, err := http.Get(url + "/v1/stats/stream")
+		if err != nil || stream.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		go post(event)
+		<-w.Held
+		suspended := make(chan error, 1)
+		go func() { suspended <- s.Suspend(c.ctx()) }()
+		io.Copy(io.Discard, stream.Body) // it ends
+		stream.Body.Close()
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+			r, err := http.Get(url + "/v1/stats")
+			if err == nil && r.StatusCode == http.StatusServiceUnavailable {
+				expectProblem(t, r, err, 503, "the server is starting")
+				if r.Header.Get("Retry-After") == "" {
+					t.Errorf("%s: no Retry-After", c.name)
+				}
+				break
+			}
+			if err == nil {
+				r.Body.Close()
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+		}
+		if c.want == 200 {
+			close(w.Stuck)
+		}
+		if got := <-event; got != c.want {
+			t.Errorf("%s: the event under way is answered with %d, want %d", c.name, got, c.want)
+		}
+		if err := <-suspended; !errors.Is(err, c.err) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if err := <-served; err != nil {
+			t.Errorf("%s: serve: %v", c.name, err)
+		}
+	}
+}
