@@ -18,7 +18,7 @@ import (
 // routes are the paths of the OpenAPI document and some that are none; {} is
 // where an id goes.
 var routes = []string{
-	"/", "/v1", "/v1/health", "/v1/stats", "/v1/checkpoints", "/v1/deadletters", "/v1/savepoints", "/v1/savepoints/{}", "/v1/events", "/v1/items", "/v1/items/{}",
+	"/", "/v1", "/v1/health", "/v1/stats", "/v1/checkpoints", "/v1/deadletters", "/v1/savepoints", "/v1/savepoints/{}", "/v1/savepoints/{}/restore", "/v1/restores", "/v1/restores/{}", "/v1/events", "/v1/items", "/v1/items/{}",
 	"/v1/items/{}/neighbors", "/v1/recommendations:batch", "/v1/sessions/recommendations", "/v1/sources/{}", "/v1/trending",
 	"/v1/users", "/v1/users/{}", "/v1/users/{}/profile", "/v1/users/{}/recommendations", "/v1/users/{}/{}", "/metrics", "/openapi.json",
 }
@@ -38,7 +38,7 @@ var bodies = []string{
 	"", " ", "{}", "[]", "[[]]", "null", "1", `"x"`, "{", "]", "\x00\xff", "\ufeff{}", `{"a":1,"a":2}`,
 	`{"user_id":1,"item_id":6,"timestamp":1700000000}`, `[1,2,1700000000]`, `{"user_id":1,"item_id":6,"timestamp":-1,"value":1e999}`,
 	`{"items":[1,"2"],"n":5}`, `{"items":null}`, `{"items":[{}],"n":-1}`, `{"user_ids":[1],"n":1}`, `{"user_ids":[],"offset":1e99}`,
-	`{"name":"before"}`, `{"name":"A b"}`, `{"title":"x","categories":["a"],"created":"2000-01-01"}`, `{"item_id":1,"title":7}`, `{"user_id":"u","age":1e3,"gender":"F"}`,
+	`{"name":"before"}`, `{"name":"A b"}`, `{"allow_non_restored_state":true}`, `{"title":"x","categories":["a"],"created":"2000-01-01"}`, `{"item_id":1,"title":7}`, `{"user_id":"u","age":1e3,"gender":"F"}`,
 	"{\"item_id\":1}\n{\"item_id\":2}\n", "{\"user_id\":1}\n\n{\"user_id\":", `{"user_id":"\ud800"}`,
 }
 

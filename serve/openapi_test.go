@@ -19,6 +19,11 @@ func openAPI(t *testing.T) (*Server, map[string]any) {
 	t.Helper()
 	w := servetest.New()
 	w.Put(&event.Item{ID: "6", Title: "Heat (1995)"})
+	for _, id := range []string{"first", "6"} { // of which the first one stays in progress
+		if _, err := w.Parts().Savepoints.Create(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s, err := New(Options{Parts: w.Parts(), Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +167,8 @@ func TestOpenAPIIsComplete(t *testing.T) {
 		"GET /v1/items/{id}", "PUT /v1/items/{id}", "DELETE /v1/items/{id}", "POST /v1/items",
 		"GET /v1/users/{id}", "PUT /v1/users/{id}", "DELETE /v1/users/{id}", "POST /v1/users",
 		"GET /v1/deadletters", "GET /v1/checkpoints", "GET /v1/sources/{name}",
-		"POST /v1/savepoints", "GET /v1/savepoints", "GET /v1/savepoints/{id}", "DELETE /v1/savepoints/{id}", "GET /v1/stats", "GET /v1/stats/stream",
+		"POST /v1/savepoints", "GET /v1/savepoints", "GET /v1/savepoints/{id}", "DELETE /v1/savepoints/{id}",
+		"POST /v1/savepoints/{id}/restore", "GET /v1/restores", "GET /v1/restores/{restore_id}", "GET /v1/stats", "GET /v1/stats/stream",
 		"GET /metrics", "GET /openapi.json",
 	} {
 		method, path, _ := strings.Cut(route, " ")

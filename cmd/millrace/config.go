@@ -96,6 +96,9 @@ type config struct {
 	// allowNonRestored has the next start drop the state of stages that this
 	// release does not have: of one start, so it is no setting of a file.
 	allowNonRestored bool
+	// restores are remembered while the server starts again; nil means that
+	// runServer remembers them.
+	restores *savepoint.Restores
 	// wrapState is put around the state backend: by tests, which make it fail.
 	wrapState func(state.Backend) state.Backend
 }

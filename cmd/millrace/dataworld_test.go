@@ -62,10 +62,13 @@ func start(t *testing.T, cfg config) (*testServer, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &testServer{log: &safeBuffer{}}
 	ready, done := make(chan struct{}), make(chan error, 1)
+	var first sync.Once // it is ready again after each restore
 	go func() {
 		done <- runServer(ctx, cfg, slog.New(slog.NewTextHandler(s.log, nil)), func(server *serve.Server) error {
-			s.url = "http://" + server.Addr()
-			close(ready)
+			first.Do(func() {
+				s.url = "http://" + server.Addr()
+				close(ready)
+			})
 			return nil
 		})
 	}()

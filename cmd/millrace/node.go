@@ -27,6 +27,7 @@ import (
 	"millrace/recommend"
 	"millrace/recommend/clean"
 	"millrace/state"
+	"millrace/state/kind"
 	"millrace/view/memory"
 )
 
@@ -48,6 +49,7 @@ type node struct {
 	logger   *slog.Logger
 
 	savepoints *savepoint.Service // nil but in a server
+	undone     error              // why the state from before a restore was put back, nil if it was not
 
 	ticks      chan struct{}  // asks for blocks without records
 	redactions sync.WaitGroup // that began when the log had recovered
@@ -78,7 +80,11 @@ func (n *node) open(ctx context.Context, c config, program []byte) (err error) {
 	if err := savepoint.Finish(c.Data); err != nil {
 		return fmt.Errorf("finish restoring a savepoint: %w", err)
 	}
-	if err = n.openEngine(ctx, c); savepoint.CanRecover(err) {
+	err = n.openEngine(ctx, c)
+	if err != nil && ctx.Err() == nil && savepoint.CanUndo(c.Data) {
+		err = n.undoRestore(ctx, c, err)
+	}
+	if savepoint.CanRecover(err) {
 		err = n.fallBack(ctx, c, err)
 	}
 	if err != nil {
@@ -99,6 +105,20 @@ func (n *node) open(ctx context.Context, c config, program []byte) (err error) {
 		return err
 	}
 	return n.resumeRedactions(ctx)
+}
+
+// undoRestore goes on from the state that a restore has replaced, as what was
+// restored can not be opened.
+func (n *node) undoRestore(ctx context.Context, c config, cause error) error {
+	n.logger.Error("what was restored can not be gone on from; going on from the state before it", "error", message(cause))
+	if err := n.closeEngine(); err != nil {
+		n.logger.Debug("closing what was restored", "error", err)
+	}
+	if err := savepoint.Undo(c.Data); err != nil {
+		return errors.Join(cause, err)
+	}
+	n.undone = cause
+	return n.openEngine(ctx, c)
 }
 
 // fallBack goes on from a stored checkpoint, as the state is damaged.
@@ -312,6 +332,7 @@ func (n *node) serveSavepoints(c config) error {
 	}
 	n.savepoints = savepoint.NewService(savepoint.ServiceOptions{
 		Program: program(), Store: store, Data: c.Data, Retained: c.CheckpointsRetained,
+		InMemory: c.State == kind.Memory, Restores: c.restores,
 		Engine: n.engine, State: n.state, Log: n.log, Logger: n.logger,
 	})
 	return nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/checkpoint"
 	"millrace/engine/embedded"
 	"millrace/engine/pipeline"
@@ -61,10 +62,14 @@ func newServe() *cobra.Command {
 // has failed: opened again, it finds out on which event and skips it.
 var errRestart = errors.New("an operator failed: starting again")
 
+// errRestore is the error of parts that are closed for a savepoint to be
+// restored.
+var errRestore = errors.New("a savepoint is to be restored")
+
 // keepServing runs a server, and another one on the same address each time that
 // one has to recover, until ctx ends or one ends for another reason.
 func keepServing(ctx context.Context, cfg config, logger *slog.Logger, ready func(*serve.Server) error) error {
-	cfg.failures = &embedded.FailureRecord{}
+	cfg.failures, cfg.restores = &embedded.FailureRecord{}, savepoint.NewRestores()
 	for {
 		err := runServer(ctx, cfg, logger, func(s *serve.Server) error {
 			cfg.Listen = s.Addr() // with the port that was free
@@ -77,9 +82,9 @@ func keepServing(ctx context.Context, cfg config, logger *slog.Logger, ready fun
 }
 
 // runServer serves until ctx ends; ready is called once requests are answered
-// as they should be. The address is taken first: if that fails nothing has
-// been opened or made, and while much is recovered clients and supervisors are
-// told that the server is starting.
+// as they should be, and again after each restore. The address is taken first:
+// if that fails nothing has been opened or made, and while much is recovered
+// clients and supervisors are told that the server is starting.
 func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(*serve.Server) error) (err error) {
 	var stopping time.Time // zero but in a shutdown that was asked for
 	defer func() {
@@ -98,37 +103,57 @@ func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(
 	}
 	defer func() { err = errors.Join(err, options.Listener.Close()) }()
 	logger.Info("starting", "address", "http://"+options.Listener.Addr(), "data", cfg.Data)
-	n, err := openNode(ctx, cfg, logger)
+	if cfg.restores == nil {
+		cfg.restores = savepoint.NewRestores()
+	}
+	for {
+		if stopping, err = serveNode(ctx, cfg, options, ready); !errors.Is(err, errRestore) {
+			return err
+		}
+		logger.Info("starting again", "because", err) // whatever else it is, what was acknowledged is in the log
+		cfg.restores.Run(ctx)
+	}
+}
+
+// serveNode serves on an address that has been taken; stopping is when it began
+// to stop because ctx had ended. After errRestore all is closed, and the address
+// answers that the server is starting.
+func serveNode(ctx context.Context, cfg config, options serve.Options, ready func(*serve.Server) error) (stopping time.Time, err error) {
+	n, err := openNode(ctx, cfg, options.Logger)
 	if err != nil {
-		return err
+		return stopping, err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
 	if err := n.serveSavepoints(cfg); err != nil {
-		return err
+		return stopping, err
 	}
 	options.Parts = n.apiParts(rank.New(n.engine.Index(), cfg.Recipes))
 	server, err := serve.New(options)
 	if err != nil {
-		return err
+		return stopping, err
 	}
 	headroomed, stop := context.WithCancel(ctx)
 	defer stop()
 	go headroom.Keep(headroomed, uint64(cfg.GCHeadroomMiB)<<20)
 	n.engine.Observe(func(b embedded.BlockStats) { server.Observe(b.Events, b.Apply, b.Latency) })
+	cfg.restores.Opened(n.undone)
 	if err := server.Listen(); err != nil {
-		return err
+		return stopping, err
 	}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve() }()
 	if err := ready(server); err != nil {
-		return errors.Join(err, shutdown(server, done))
+		return stopping, errors.Join(err, shutdown(server, done))
 	}
 	err = n.end(ctx, cfg, done)
+	if errors.Is(err, errRestore) {
+		return stopping, errors.Join(err, suspend(server))
+	}
 	if err == nil && ctx.Err() != nil {
 		stopping = time.Now()
-		logger.Info("stopping")
+		options.Logger.Info("stopping")
 	}
-	return errors.Join(err, shutdown(server, done))
+	return stopping, errors.Join(err, shutdown(server, done))
 }
 
 // end returns when a server of the node is to be shut down: as ctx ends, or done
@@ -143,6 +168,9 @@ func (n *node) end(ctx context.Context, cfg config, done chan error) error {
 			return nil
 		case <-ctx.Done():
 			return nil
+		case r := <-n.savepoints.Fetched():
+			cfg.restores.Take(r)
+			return errRestore
 		case <-stopped:
 			switch err := n.engine.Err(); {
 			case errors.Is(err, checkpoint.ErrTooManyFailures):
@@ -168,6 +196,17 @@ func checkData(dir string) error {
 	}
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		return fmt.Errorf("--data %s: want a directory, and that is a file", dir)
+	}
+	return nil
+}
+
+// suspend is shutdown for a start again on the same address. Whoever is too slow
+// is cut off.
+func suspend(server *serve.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	if err := server.Suspend(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		return err
 	}
 	return nil
 }

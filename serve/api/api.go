@@ -102,6 +102,10 @@ func (a *API) routes() {
 	register(a, operation("getSavepoints", http.MethodGet, "/v1/savepoints", "operations", "The savepoints"), a.savepoints)
 	register(a, operation("getSavepoint", http.MethodGet, "/v1/savepoints/{id}", "operations", "A savepoint"), a.savepoint)
 	register(a, operation("deleteSavepoint", http.MethodDelete, "/v1/savepoints/{id}", "operations", "Dispose of a savepoint"), a.deleteSavepoint)
+	register(a, accepted(operation("postSavepointRestore", http.MethodPost, "/v1/savepoints/{id}/restore", "operations",
+		"Restore a savepoint into this server")), a.postRestore)
+	register(a, operation("getRestores", http.MethodGet, "/v1/restores", "operations", "The latest restores"), a.restores)
+	register(a, operation("getRestore", http.MethodGet, "/v1/restores/{restore_id}", "operations", "A restore"), a.restore)
 	register(a, operation("getSource", http.MethodGet, "/v1/sources/{name}", "operations", "How far an import has got"), a.source)
 
 	register(a, operation("postEvents", http.MethodPost, "/v1/events", "events", "Send events"), a.postEvents)

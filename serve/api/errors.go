@@ -32,6 +32,10 @@ var (
 	ErrSavepointName     = errors.New("not a name of a savepoint")
 	ErrSavepointUnknown  = errors.New("there is no such savepoint")
 	ErrSavepointConflict = errors.New("this can not be done now")
+	// ErrSavepointRefused is the error of a savepoint that can not be restored
+	// here, and ErrRestoreUnknown that of an id that no restore has.
+	ErrSavepointRefused = errors.New("this savepoint can not be restored here")
+	ErrRestoreUnknown   = errors.New("there is no such restore")
 )
 
 // statusGone is the status that is logged for a client that went away before
@@ -61,6 +65,8 @@ var answers = []struct {
 	{ErrSavepointName, http.StatusBadRequest, 0},
 	{ErrSavepointUnknown, http.StatusNotFound, 0},
 	{ErrSavepointConflict, http.StatusConflict, 0},
+	{ErrSavepointRefused, http.StatusConflict, 0},
+	{ErrRestoreUnknown, http.StatusNotFound, 0},
 	{catalog.ErrNotFound, http.StatusNotFound, 0},
 	{catalog.ErrInvalid, http.StatusBadRequest, 0},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, retryOverload},

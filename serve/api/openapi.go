@@ -82,6 +82,10 @@ var documents = map[string]document{
 	"getSavepoint":    {status: append(unavailable, notFound...)},
 	"deleteSavepoint": {status: append([]int{http.StatusConflict, http.StatusNotFound}, unavailable...)},
 
+	"postSavepointRestore": {body: RestoreBody{}, optional: true, status: append([]int{http.StatusConflict, http.StatusNotFound}, writesLog...)},
+	"getRestores":          {},
+	"getRestore":           {status: notFound},
+
 	"postEvents": {body: EventBody{}, many: true, status: append([]int{http.StatusConflict}, writesLog...)},
 
 	"getUserRecommendations":     {},

@@ -363,3 +363,98 @@ func (a *API) deleteSavepoint(ctx context.Context, in *SavepointInput) (*Savepoi
 	out.Body.ID = in.ID
 	return out, nil
 }
+
+// RestoreBody is the body of POST /v1/savepoints/{id}/restore, which may be left
+// out.
+type RestoreBody struct {
+	AllowNonRestoredState bool `json:"allow_non_restored_state,omitempty" doc:"Drop the state of stages that this release does not have, instead of refusing."`
+}
+
+// RestoreInput is the request of POST /v1/savepoints/{id}/restore.
+type RestoreInput struct {
+	SavepointInput
+	HTTP
+}
+
+// RestoreIDInput is a request about one restore.
+type RestoreIDInput struct {
+	ID string `path:"restore_id" doc:"The restore_id that POST /v1/savepoints/{id}/restore answered with." example:"restore-20240301t120000z-k3v9qd"`
+}
+
+// RestoreRecord is a restore. What is not known yet is left out.
+type RestoreRecord struct {
+	ID        string   `json:"restore_id"`
+	Savepoint string   `json:"savepoint_id"`
+	State     string   `json:"state" enum:"in_progress,completed,failed" doc:"After a failure the state is the one from before."`
+	Reason    string   `json:"reason,omitempty" doc:"Why it failed."`
+	Asked     string   `json:"asked" format:"date-time"`
+	Finished  string   `json:"finished,omitempty" format:"date-time"`
+	Block     uint64   `json:"block,omitempty" doc:"The savepoint's: it held the state after this block."`
+	Events    uint64   `json:"events,omitempty" doc:"That counted in it."`
+	Keys      uint64   `json:"keys,omitempty" doc:"That were loaded."`
+	Replayed  *uint64  `json:"blocks_replayed,omitempty" doc:"Blocks of the log after the savepoint's; of one that is completed."`
+	Lost      []string `json:"non_restored_stages,omitempty" doc:"Stages whose state was dropped."`
+}
+
+// Record is the restore as it is sent.
+func (r *Restore) Record() RestoreRecord {
+	out := RestoreRecord{ID: r.ID, Savepoint: r.Savepoint, State: r.State, Reason: r.Reason, Asked: event.FromGo(r.Asked).String()}
+	if r.Finished.IsZero() {
+		return out
+	}
+	out.Finished = event.FromGo(r.Finished).String()
+	if r.Block > 0 {
+		out.Block, out.Events, out.Keys, out.Replayed, out.Lost = r.Block, r.Events, r.Keys, &r.Replayed, r.Lost
+	}
+	return out
+}
+
+// RestoreOutput is one restore.
+type RestoreOutput struct{ Body RestoreRecord }
+
+// RestoresOutput is the answer of GET /v1/restores.
+type RestoresOutput struct {
+	Body struct {
+		Restores []RestoreRecord `json:"restores" doc:"The latest, oldest first; remembered until the process ends."`
+	}
+}
+
+func (a *API) postRestore(ctx context.Context, in *RestoreInput) (*RestoreOutput, error) {
+	body, err := a.intake.Read(in.request)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Release()
+	var asked RestoreBody
+	if len(body.Bytes) > 0 {
+		if err := strict.JSON(body.Bytes, &asked); err != nil {
+			return nil, err
+		}
+	}
+	r, err := a.parts.Savepoints.Restore(ctx, in.ID, asked.AllowNonRestoredState)
+	if errors.Is(err, ErrSavepointName) {
+		return nil, problem.BadField("id", savepointNames, in.ID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &RestoreOutput{r.Record()}, nil
+}
+
+func (a *API) restores(context.Context, *Empty) (*RestoresOutput, error) {
+	list := a.parts.Savepoints.Restores()
+	out := &RestoresOutput{}
+	out.Body.Restores = make([]RestoreRecord, len(list))
+	for i := range list {
+		out.Body.Restores[i] = list[i].Record()
+	}
+	return out, nil
+}
+
+func (a *API) restore(_ context.Context, in *RestoreIDInput) (*RestoreOutput, error) {
+	r, err := a.parts.Savepoints.GetRestore(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &RestoreOutput{r.Record()}, nil
+}

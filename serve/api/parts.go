@@ -301,8 +301,26 @@ type SavepointStage struct {
 	Bytes   uint64
 }
 
+// Restore is a savepoint being put in place of the server's own state.
+type Restore struct {
+	ID        string
+	Savepoint string
+	State     string // in_progress, completed or failed
+	Reason    string // why it failed; clients read it
+	Asked     time.Time
+	Finished  time.Time // zero while it is in progress
+
+	// The rest is known of one that is completed.
+	Block    uint64   // of the savepoint
+	Events   uint64   // in it
+	Keys     uint64   // of its state
+	Replayed uint64   // blocks of the log after it
+	Lost     []string // stages whose state was dropped
+}
+
 // Savepoints keeps savepoints. The errors are ErrSavepointName,
-// ErrSavepointUnknown, ErrSavepointConflict and ErrUnavailable.
+// ErrSavepointUnknown, ErrSavepointConflict, ErrSavepointRefused,
+// ErrRestoreUnknown and ErrUnavailable.
 type Savepoints interface {
 	// Create begins to make one of all that was acknowledged. An empty name
 	// means one of its choice.
@@ -314,6 +332,14 @@ type Savepoints interface {
 	Get(ctx context.Context, id string) (Savepoint, error)
 	// Dispose removes one.
 	Dispose(ctx context.Context, id string) error
+	// Restore begins to put one in place of the state, after which the log is
+	// replayed; the server starts again for it. State of stages that are not
+	// there any more is dropped if that is allowed.
+	Restore(ctx context.Context, id string, allowNonRestoredState bool) (Restore, error)
+	// Restores are the latest of them, oldest first.
+	Restores() []Restore
+	// GetRestore is one of them.
+	GetRestore(id string) (Restore, error)
 }
 
 // Request is a request for recommendations, for a user or for a session.

@@ -82,3 +82,45 @@ func (w savepoints) Dispose(ctx context.Context, id string) error {
 	w.savepoints = slices.Delete(w.savepoints, w.find(id), w.find(id)+1)
 	return nil
 }
+
+// Restore begins to restore one that is completed: the first one stays in
+// progress, and of what is called "of-another-log" it is refused.
+func (w savepoints) Restore(ctx context.Context, id string, allow bool) (api.Restore, error) {
+	s, err := w.Get(ctx, id)
+	if err != nil {
+		return api.Restore{}, err
+	}
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	r := api.Restore{ID: fmt.Sprint("restore-", len(w.restores)+1), Savepoint: id, State: "in_progress", Asked: Now}
+	switch {
+	case s.State == "in_progress":
+		return r, fmt.Errorf("%w: %s is being made", api.ErrSavepointConflict, id)
+	case id == "of-another-log":
+		return r, fmt.Errorf("%w: the event log is another one", api.ErrSavepointRefused)
+	case allow:
+		r.State, r.Finished, r.Block, r.Events, r.Keys, r.Replayed = "completed", Now.Add(time.Second), 4, 7, 5, 0
+		r.Lost = []string{"of-another-release"}
+	case len(w.restores) > 0:
+		r.State, r.Finished, r.Reason = "failed", Now.Add(time.Second), "what is stored is damaged"
+	}
+	w.restores = append(w.restores, r)
+	return r, nil
+}
+
+// Restores are those that were begun.
+func (w savepoints) Restores() []api.Restore {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return slices.Clone(w.restores)
+}
+
+// GetRestore is one of them.
+func (w savepoints) GetRestore(id string) (api.Restore, error) {
+	for _, r := range w.Restores() {
+		if r.ID == id {
+			return r, nil
+		}
+	}
+	return api.Restore{}, fmt.Errorf("%w: %s", api.ErrRestoreUnknown, problem.Excerpt(id))
+}

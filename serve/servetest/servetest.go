@@ -69,6 +69,7 @@ type World struct {
 	redacted   []string
 	purged     []string
 	savepoints []api.Savepoint
+	restores   []api.Restore
 }
 
 // New makes an empty World.

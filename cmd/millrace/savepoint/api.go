@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 
 	"millrace/engine/embedded"
+	"millrace/engine/pipeline"
 	"millrace/eventlog"
 	"millrace/objectstore"
 	savepoints "millrace/savepoint"
@@ -54,6 +56,48 @@ func (a API) Dispose(ctx context.Context, id string) error {
 	return worded(a.Service.Dispose(ctx, id))
 }
 
+// Restore begins to restore one.
+func (a API) Restore(ctx context.Context, id string, allowNonRestoredState bool) (api.Restore, error) {
+	r, err := a.Service.Restore(ctx, id, allowNonRestoredState)
+	if err != nil {
+		return api.Restore{}, worded(err)
+	}
+	return r.api(), nil
+}
+
+// Restores are the latest restores.
+func (a API) Restores() []api.Restore {
+	list := a.Service.options.Restores.List()
+	out := make([]api.Restore, len(list))
+	for i := range list {
+		out[i] = list[i].api()
+	}
+	return out
+}
+
+// GetRestore is one of them.
+func (a API) GetRestore(id string) (api.Restore, error) {
+	for _, r := range a.Restores() {
+		if r.ID == id {
+			return r, nil
+		}
+	}
+	return api.Restore{}, fmt.Errorf("%w; a server remembers the latest until its process ends", api.ErrRestoreUnknown)
+}
+
+// api is the status in the API's words.
+func (r *RestoreStatus) api() api.Restore {
+	out := api.Restore{ID: r.ID, Savepoint: r.Savepoint, State: string(r.Progress), Asked: r.Asked, Finished: r.Finished}
+	if r.Err != nil {
+		out.Reason = reason(r.Err)
+		if errors.Is(r.Err, ErrUndone) {
+			out.Reason = ErrUndone.Error() + ": " + out.Reason
+		}
+	}
+	out.Block, out.Events, out.Keys, out.Replayed, out.Lost = r.Block, r.Events, uint64(r.Keys), r.Replayed, r.Lost
+	return out
+}
+
 // api is the status in the API's words.
 func (s *Status) api() api.Savepoint {
 	out := api.Savepoint{ID: s.ID, Kind: string(s.Kind), State: string(s.Progress), Asked: s.Started}
@@ -75,6 +119,10 @@ func (s *Status) api() api.Savepoint {
 // reason says why something failed, without paths and addresses. The error
 // itself is in the server's log.
 func reason(err error) string {
+	if errors.Is(err, ErrNotItsLog) { // which names blocks only
+		text, _, _ := strings.Cut(err.Error(), "\n")
+		return text
+	}
 	for _, c := range []struct {
 		is   error
 		text string
@@ -83,8 +131,10 @@ func reason(err error) string {
 		{state.ErrCorrupt, "what is stored is damaged"},
 		{state.ErrNewer, "it was made by a later release"},
 		{savepoints.ErrExists, "there is one of that name already"},
+		{savepoints.ErrNotFound, "there is no such savepoint any more"},
 		{context.Canceled, "the server was stopped"},
 		{embedded.ErrClosed, "the server was stopped"},
+		{pipeline.ErrOperator, "an operator failed on the log after it"},
 		{embedded.ErrFailed, "the engine has stopped because of an error"},
 		{syscall.ENOSPC, "the disk is full"},
 		{objectstore.ErrDenied, "the object store denies access"},
@@ -113,8 +163,14 @@ func worded(err error) error {
 		return fmt.Errorf("%w", api.ErrSavepointUnknown)
 	case errors.Is(err, savepoints.ErrExists):
 		kind = api.ErrSavepointConflict
-	case errors.Is(err, ErrBusy):
+	case errors.Is(err, ErrBusy) || errors.Is(err, ErrRestoring):
 		kind, text = api.ErrSavepointConflict, err.Error()
+	case errors.Is(err, ErrInMemory) || errors.Is(err, state.ErrNewer) || errors.Is(err, ErrNotItsLog) || errors.Is(err, ErrConfiguration):
+		kind, text = api.ErrSavepointRefused, err.Error()
+	case errors.Is(err, state.ErrStageMissing):
+		kind, text = api.ErrSavepointRefused, err.Error()+"; allow_non_restored_state drops it"
+	case errors.Is(err, state.ErrCorrupt):
+		kind = api.ErrSavepointRefused
 	}
 	return &told{fmt.Sprintf("%v: %s", kind, text), kind, err}
 }

@@ -32,6 +32,7 @@ const (
 	snapshotsFolder = "snapshots"      // of state that is being stored
 	incomingFolder  = "state.incoming" // state that is being fetched
 	restoredFolder  = "state.restored" // whole, about to become the state
+	replacedFolder  = "state.replaced" // by a restore, until what was restored has been opened
 	damagedFolder   = "state.damaged"  // until the state that replaces it has proved good
 )
 
@@ -127,7 +128,7 @@ func stages(list []embedded.StageState) []savepoints.Stage {
 func (p *Program) check(m *savepoints.Manifest, allowMissing bool) (lost []string, err error) {
 	own, err := embedded.Stages(p.Build, m.Config)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", m.ID, err)
+		return nil, fmt.Errorf("%s: %w: %w", m.ID, ErrConfiguration, err)
 	}
 	if lost, err = savepoints.CheckStages(m.Stages, stages(own), allowMissing); err != nil {
 		return nil, fmt.Errorf("%s: %w", m.ID, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -53,7 +52,7 @@ func (r *Recovery) Run(ctx context.Context, cause error) (*savepoints.Manifest, 
 	if err := rename(r.Data, incomingFolder, restoredFolder); err != nil {
 		return nil, errors.Join(cause, err)
 	}
-	if err := r.setAside(); err != nil {
+	if err := setAside(r.Data, damagedFolder); err != nil {
 		return nil, errors.Join(cause, err)
 	}
 	if err := Finish(r.Data); err != nil {
@@ -84,18 +83,8 @@ func (r *Recovery) hopeless(cause, err error, skipped []savepoints.Skipped) erro
 	return fmt.Errorf("%w; no checkpoint in %s can be gone on from: %s; %s", cause, r.Store, text, advice)
 }
 
-// setAside keeps the damaged state.
-func (r *Recovery) setAside() error {
-	if err := os.RemoveAll(filepath.Join(r.Data, damagedFolder)); err != nil {
-		return err
-	}
-	err := rename(r.Data, StateFolder, damagedFolder)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
 // Settled is to be called once the state of a data directory has been loaded and
-// brought up to date: a damaged one that it has replaced is removed.
-func Settled(data string) error { return os.RemoveAll(filepath.Join(data, damagedFolder)) }
+// brought up to date: what it has replaced, damaged or not, is removed.
+func Settled(data string) error {
+	return errors.Join(os.RemoveAll(filepath.Join(data, damagedFolder)), os.RemoveAll(filepath.Join(data, replacedFolder)))
+}

@@ -26,6 +26,9 @@ var (
 	// another log, one that does not reach back to the state or does not reach it
 	// yet, one that deletes a user later.
 	ErrNotItsLog = errors.New("the event log can not bring this state up to date")
+	// ErrConfiguration is the error of state that was computed with a
+	// configuration which this release can not run.
+	ErrConfiguration = errors.New("this release can not run its configuration")
 )
 
 // Restore is what is to be restored where.
@@ -56,15 +59,10 @@ type Restored struct {
 // Run restores. When it returns an error the directory is as it was. Nobody may
 // have it open: eventlog.ErrInUse.
 func (r *Restore) Run(ctx context.Context) (*Restored, error) {
-	m, err := r.Store.Describe(ctx, r.ID)
+	out, err := r.check(ctx)
 	if err != nil {
 		return nil, err
 	}
-	lost, err := r.Program.check(m, r.AllowNonRestoredState)
-	if err != nil {
-		return nil, err
-	}
-	out := &Restored{Manifest: m, Lost: lost}
 	empty, err := isEmpty(r.Data)
 	if err != nil {
 		return nil, err
@@ -81,6 +79,17 @@ func (r *Restore) Run(ctx context.Context) (*Restored, error) {
 		return nil, err
 	}
 	return out, nil
+}
+
+// check says whether the program can take over the savepoint, and what that
+// loses.
+func (r *Restore) check(ctx context.Context) (*Restored, error) {
+	m, err := r.Store.Describe(ctx, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	lost, err := r.Program.check(m, r.AllowNonRestoredState)
+	return &Restored{Manifest: m, Lost: lost}, err
 }
 
 // isEmpty says whether a directory holds nothing, or only savepoints, or is not
@@ -148,17 +157,21 @@ func (r *Restore) intoSame(ctx context.Context, out *Restored) (err error) {
 	if err := rename(r.Data, incomingFolder, restoredFolder); err != nil {
 		return err
 	}
-	return Finish(r.Data)
+	return errors.Join(Finish(r.Data), os.RemoveAll(filepath.Join(r.Data, replacedFolder)))
 }
 
-// fetch puts the state beside where it is to be, without what is to be lost,
-// and loads it as an engine would: what is restored can be started.
-func (r *Restore) fetch(ctx context.Context, out *Restored) (err error) {
-	dir := filepath.Join(r.Data, incomingFolder)
-	if _, err := r.Store.Fetch(ctx, out.Manifest.ID, dir); err != nil {
+// fetch puts the state beside where it is to be, and loads it.
+func (r *Restore) fetch(ctx context.Context, out *Restored) error {
+	if _, err := r.Store.Fetch(ctx, out.Manifest.ID, filepath.Join(r.Data, incomingFolder)); err != nil {
 		return err
 	}
-	backend, err := pebble.Open(dir, pebble.Options{})
+	return r.load(out)
+}
+
+// load loads what was fetched as an engine would, without what is to be lost:
+// what is restored can be started.
+func (r *Restore) load(out *Restored) (err error) {
+	backend, err := pebble.Open(filepath.Join(r.Data, incomingFolder), pebble.Options{})
 	if err != nil {
 		return err
 	}

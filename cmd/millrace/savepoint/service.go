@@ -61,6 +61,11 @@ type ServiceOptions struct {
 	// Retained is how many copies of periodic checkpoints the store keeps; 0
 	// means that none are made.
 	Retained int
+	// InMemory says that the server makes its state anew of the log at every
+	// start, so that there is nothing to restore.
+	InMemory bool
+	// Restores outlive the service; nil means that nothing else knows them.
+	Restores *Restores
 	Engine   *embedded.Engine
 	State    state.Backend
 	Log      *eventlog.Log
@@ -75,6 +80,7 @@ type Service struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	taking  sync.Mutex // one snapshot at a time
+	fetched chan *Restoring
 
 	mutex   sync.Mutex
 	current string            // the id of the one that is being made
@@ -86,8 +92,11 @@ type Service struct {
 // from the store what a process that ended has left half done.
 func NewService(o ServiceOptions) *Service {
 	o.Logger = quiet(o.Logger)
+	if o.Restores == nil {
+		o.Restores = NewRestores()
+	}
 	s := &Service{
-		options: o, made: map[string]Status{},
+		options: o, made: map[string]Status{}, fetched: make(chan *Restoring, 1),
 		source: source{program: o.Program, state: o.State, log: o.Log, snapshots: filepath.Join(o.Data, snapshotsFolder)},
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
@@ -102,10 +111,36 @@ func NewService(o ServiceOptions) *Service {
 	return s
 }
 
-// Close breaks off what is being made. It is called before the engine is closed.
+// Close breaks off what is being made, and fetched. It is called before the
+// engine is closed.
 func (s *Service) Close() {
+	s.mutex.Lock() // so that nothing begins any more
 	s.stop()
+	s.mutex.Unlock()
 	s.running.Wait()
+	s.abandon()
+}
+
+// idle is an error where something is being made or restored, or the service is
+// closed.
+func (s *Service) idle() error {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.idleLocked()
+}
+
+// idleLocked is idle for who holds the mutex.
+func (s *Service) idleLocked() error {
+	if s.ctx.Err() != nil {
+		return embedded.ErrClosed
+	}
+	if s.current != "" {
+		return fmt.Errorf("%w: %s", ErrBusy, s.current)
+	}
+	if id := s.options.Restores.current(); id != "" {
+		return fmt.Errorf("%w: %s", ErrRestoring, id)
+	}
+	return nil
 }
 
 // newID is an id that says when it was made.
@@ -114,7 +149,7 @@ func newID(kind savepoints.Kind, now time.Time) string {
 }
 
 // Create begins to make a savepoint of what has been acknowledged up to now. An
-// empty name means one of the server's choice. Its errors are ErrBusy,
+// empty name means one of the server's choice. Its errors are ErrBusy, ErrRestoring,
 // savepoints.ErrID and savepoints.ErrExists; what goes wrong later is in the
 // Status.
 func (s *Service) Create(ctx context.Context, name string) (Status, error) {
@@ -130,11 +165,8 @@ func (s *Service) Create(ctx context.Context, name string) (Status, error) {
 	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if s.ctx.Err() != nil {
-		return Status{}, embedded.ErrClosed
-	}
-	if s.current != "" {
-		return Status{}, fmt.Errorf("%w: %s", ErrBusy, s.current)
+	if err := s.idleLocked(); err != nil {
+		return Status{}, err
 	}
 	status := Status{ID: name, Kind: savepoints.Savepoint, Progress: InProgress, Started: time.Now()}
 	s.current, s.made[name] = name, status
@@ -239,8 +271,12 @@ func (s *Service) Get(ctx context.Context, id string) (Status, error) {
 }
 
 // Dispose removes a savepoint, or forgets one that failed. The errors are
-// ErrBusy for one that is being made, and those of Get.
+// ErrBusy for one that is being made, ErrRestoring for one that is being
+// restored, and those of Get.
 func (s *Service) Dispose(ctx context.Context, id string) error {
+	if s.options.Restores.current() == id && id != "" {
+		return fmt.Errorf("%w: %s", ErrRestoring, id)
+	}
 	s.mutex.Lock()
 	own, ok := s.made[id]
 	if ok && own.Progress == Failed {
