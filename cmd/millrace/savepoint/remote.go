@@ -15,6 +15,8 @@ import (
 const (
 	// pollEvery is how often a server is asked whether a savepoint is made.
 	pollEvery = 200 * time.Millisecond
+	// awayFor is how long a server that restores may give no answer at all.
+	awayFor = time.Minute
 	// maxAnswer bounds an answer that is read.
 	maxAnswer = 64 << 20
 )
@@ -54,10 +56,8 @@ func (s *server) create(ctx context.Context, name string) (api.SavepointRecord, 
 		return r, err
 	}
 	for r.State == string(InProgress) {
-		select {
-		case <-time.After(pollEvery):
-		case <-ctx.Done():
-			return r, ctx.Err()
+		if err := pause(ctx); err != nil {
+			return r, err
 		}
 		if r, err = s.get(ctx, r.ID); err != nil {
 			return r, err
@@ -84,6 +84,47 @@ func (s *server) list(ctx context.Context) ([]api.SavepointRecord, error) {
 
 func (s *server) dispose(ctx context.Context, id string) error {
 	return s.do(ctx, http.MethodDelete, "/v1/savepoints/"+url.PathEscape(id), nil, &struct{}{})
+}
+
+// restore asks for a savepoint to be restored and waits until the server answers
+// with it, or says that it did not succeed. Meanwhile it starts again.
+func (s *server) restore(ctx context.Context, id string, allow bool) (r api.RestoreRecord, err error) {
+	body, err := json.Marshal(api.RestoreBody{AllowNonRestoredState: allow})
+	if err != nil {
+		return r, err
+	}
+	if err := s.do(ctx, http.MethodPost, "/v1/savepoints/"+url.PathEscape(id)+"/restore", body, &r); err != nil {
+		return r, err
+	}
+	path, answered := "/v1/restores/"+url.PathEscape(r.ID), time.Now()
+	for r.State == string(InProgress) {
+		if err := pause(ctx); err != nil {
+			return r, err
+		}
+		status, err := s.Do(ctx, client.Request{Method: http.MethodGet, Path: path}, &r)
+		switch {
+		case err == nil || status == http.StatusServiceUnavailable: // it is starting
+			answered = time.Now()
+		case status == http.StatusNotFound:
+			return r, fmt.Errorf("the process of the server ended while it restored %s, and another one answers: its log says which state it has", id)
+		case status > 0 || time.Since(answered) > awayFor || ctx.Err() != nil:
+			return r, err
+		}
+	}
+	if r.State == string(Failed) {
+		return r, fmt.Errorf("%s was not restored, the server has the state from before: %s", id, r.Reason)
+	}
+	return r, nil
+}
+
+// pause waits until it is time to ask again.
+func pause(ctx context.Context) error {
+	select {
+	case <-time.After(pollEvery):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // do sends a request and reads its answer.
