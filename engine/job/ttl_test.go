@@ -75,58 +75,68 @@ func TestKeysThatEndOnDisk(t *testing.T) {
 
 const oldUsers, liveUsers = 8000, 5000
 
-func keysThatEndOnDisk(t *testing.T, eventTime bool) {
-	source := &visits{}
-	clock := time.UnixMilli(1000)
-	disk := vfs.NewMem()
-	run := func() (old, live int) {
-		t.Helper()
-		backend, err := pebble.Open("state", pebble.Options{FS: disk})
-		if err != nil {
-			t.Fatal(err)
-		}
-		topology, stream := operator.NewTopology[visit]()
-		operator.Add(stream, operator.Stage[string, int64, visit]{
-			Name: "count", Version: 1, Key: func(v *visit) string { return v.User },
-			TTL: &operator.TTL{After: 1000, EventTime: eventTime},
-			New: func(*operator.Ports) operator.Operator[string, int64, visit] { return count{} },
-		})
-		j, err := job.New(job.Options[visit]{
-			Topology: topology, Source: source, Shards: 2, State: backend, MemoryLimit: 400_000, Views: viewmemory.New(),
-			Watermarks: func() watermark.Strategy { return watermark.NewMonotonous() }, BlockRecords: 1000,
-			Checkpoints: checkpoint.Policy{Interval: time.Hour}, Now: func() time.Time { return clock },
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for int(j.Records()) < len(source.all) {
-			if err := j.Step(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := j.Close(); err != nil {
-			t.Fatal(err)
-		}
-		err = backend.Load(func(_ string, key, _ []byte) error {
-			if key[0] == 'z' {
-				old++
-			} else {
-				live++
-			}
-			return nil
-		})
-		if err := errors.Join(err, backend.Close()); err != nil {
-			t.Fatal(err)
-		}
-		return old, live
+// endingKeys is a job whose keys end, run again and again on one disk.
+type endingKeys struct {
+	t         *testing.T
+	source    visits
+	clock     time.Time
+	disk      vfs.FS
+	eventTime bool
+}
+
+// run reads what there is and counts the keys that are stored then.
+func (k *endingKeys) run() (old, live int) {
+	k.t.Helper()
+	backend, err := pebble.Open("state", pebble.Options{FS: k.disk})
+	if err != nil {
+		k.t.Fatal(err)
 	}
+	topology, stream := operator.NewTopology[visit]()
+	operator.Add(stream, operator.Stage[string, int64, visit]{
+		Name: "count", Version: 1, Key: func(v *visit) string { return v.User },
+		TTL: &operator.TTL{After: 1000, EventTime: k.eventTime},
+		New: func(*operator.Ports) operator.Operator[string, int64, visit] { return count{} },
+	})
+	j, err := job.New(job.Options[visit]{
+		Topology: topology, Source: &k.source, Shards: 2, State: backend, MemoryLimit: 400_000, Views: viewmemory.New(),
+		Watermarks: func() watermark.Strategy { return watermark.NewMonotonous() }, BlockRecords: 1000,
+		Checkpoints: checkpoint.Policy{Interval: time.Hour}, Now: func() time.Time { return k.clock },
+	})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	for int(j.Records()) < len(k.source.all) {
+		if err := j.Step(); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+	if err := j.Close(); err != nil {
+		k.t.Fatal(err)
+	}
+	err = backend.Load(func(_ string, key, _ []byte) error {
+		if key[0] == 'z' {
+			old++
+		} else {
+			live++
+		}
+		return nil
+	})
+	if err := errors.Join(err, backend.Close()); err != nil {
+		k.t.Fatal(err)
+	}
+	return old, live
+}
+
+func keysThatEndOnDisk(t *testing.T, eventTime bool) {
+	k := &endingKeys{t: t, clock: time.UnixMilli(1000), disk: vfs.NewMem(), eventTime: eventTime}
+	source, run := &k.source, k.run
 	for i := range oldUsers {
 		source.all = append(source.all, visit{1000, fmt.Sprintf("z%05d", i)})
 	}
 	if old, _ := run(); old != oldUsers {
 		t.Fatalf("%d keys are stored, want %d", old, oldUsers)
 	}
-	clock = time.UnixMilli(1999)
+	k.clock = time.UnixMilli(1999)
 	for i := range liveUsers { // whose keys are loaded before the others
 		source.all = append(source.all, visit{1999, fmt.Sprintf("a%05d", i)})
 	}
@@ -134,7 +144,7 @@ func keysThatEndOnDisk(t *testing.T, eventTime bool) {
 	if live != liveUsers || old == 0 {
 		t.Fatalf("%d and %d keys are stored", old, live)
 	}
-	clock = time.UnixMilli(2010)
+	k.clock = time.UnixMilli(2010)
 	source.all = append(source.all, visit{2010, "a00000"}) // time comes past 2000
 	run()
 	for round := range 40 {

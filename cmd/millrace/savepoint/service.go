@@ -154,24 +154,45 @@ func newID(kind savepoints.Kind, now time.Time) string {
 // Status.
 func (s *Service) Create(ctx context.Context, name string) (Status, error) {
 	name = cmp.Or(name, newID(savepoints.Savepoint, time.Now()))
-	if _, err := s.options.Store.Describe(ctx, name); !errors.Is(err, savepoints.ErrNotFound) {
-		if errors.Is(err, savepoints.ErrID) {
-			return Status{}, err
-		}
-		if err == nil || isUnreadable(err) {
-			return Status{}, fmt.Errorf("%s: %w", name, savepoints.ErrExists)
-		}
+	// Nothing else is made from here on: one of the same name could be stored
+	// after it was looked up.
+	s.mutex.Lock()
+	err := s.idleLocked()
+	if err == nil {
+		s.current = name
+	}
+	s.mutex.Unlock()
+	if err != nil {
 		return Status{}, err
 	}
+	err = s.unknown(ctx, name)
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if err := s.idleLocked(); err != nil {
+	if err == nil && s.ctx.Err() != nil {
+		err = embedded.ErrClosed
+	}
+	if err != nil {
+		s.current = ""
 		return Status{}, err
 	}
 	status := Status{ID: name, Kind: savepoints.Savepoint, Progress: InProgress, Started: time.Now()}
-	s.current, s.made[name] = name, status
+	s.made[name] = status
 	s.running.Go(func() { s.make(name) })
 	return status, nil
+}
+
+// unknown is nil if the store has nothing of a name.
+func (s *Service) unknown(ctx context.Context, name string) error {
+	_, err := s.options.Store.Describe(ctx, name)
+	switch {
+	case errors.Is(err, savepoints.ErrNotFound):
+		return nil
+	case errors.Is(err, savepoints.ErrID):
+		return err
+	case err == nil || isUnreadable(err):
+		return fmt.Errorf("%s: %w", name, savepoints.ErrExists)
+	}
+	return err
 }
 
 // make makes a savepoint, and says what became of it.
