@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -10,33 +11,34 @@ import (
 	"millrace/state"
 )
 
-// Orphans are the stages of a checkpoint that the topology does not have, with
-// how many keys each has. The zero value has none.
-type Orphans map[string]int
-
-// Add counts a key of a stage.
-func (o *Orphans) Add(stage string) {
-	if *o == nil {
-		*o = Orphans{}
+// Load calls load for every key of the latest checkpoint. Stages that the
+// topology does not have, of whose keys load says state.ErrStageMissing, are
+// dropped where they are stored, if that is allowed, so that a later program
+// that has such a stage again does not go on from what has become stale;
+// otherwise they are an error, state.ErrStageMissing with their names.
+func Load(backend state.Backend, allow bool, logger *slog.Logger, load func(stage string, key, value []byte) error) error {
+	orphans := map[string]int{} // keys, by stage
+	err := backend.Load(func(stage string, key, value []byte) error {
+		err := load(stage, key, value)
+		if errors.Is(err, state.ErrStageMissing) {
+			orphans[stage]++
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	(*o)[stage]++
-}
-
-// Settle ends a recovery that has come across them: they are dropped where they
-// are stored, if that is allowed, so that a later program that has such a stage
-// again does not go on from what has become stale; otherwise they are an error,
-// state.ErrStageMissing.
-func (o Orphans) Settle(backend state.Backend, allow bool, logger *slog.Logger) error {
 	var list []string
-	for _, stage := range slices.Sorted(maps.Keys(o)) {
-		list = append(list, fmt.Sprintf("%s (keys: %d)", stage, o[stage]))
+	for _, stage := range slices.Sorted(maps.Keys(orphans)) {
+		list = append(list, fmt.Sprintf("%s (keys: %d)", stage, orphans[stage]))
 		if !allow {
 			continue
 		}
 		if err := backend.Drop(stage); err != nil {
 			return fmt.Errorf("drop the state of stage %s: %w", stage, err)
 		}
-		logger.Warn("the state of a stage that the program does not have is dropped", "stage", stage, "keys", o[stage])
+		logger.Warn("the state of a stage that the program does not have is dropped", "stage", stage, "keys", orphans[stage])
 	}
 	if len(list) > 0 && !allow {
 		return fmt.Errorf("%w: %s", state.ErrStageMissing, strings.Join(list, ", "))

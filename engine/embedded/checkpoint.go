@@ -116,30 +116,29 @@ func (c *core) meta() []byte {
 }
 
 // restore loads the newest checkpoint, if there is one.
-// It returns the stages of it that the program does not have.
-func (c *core) restore(backend state.Backend) (checkpoint.Orphans, error) {
-	latest, err := backend.Latest()
+func (c *core) restore(o *Options) error {
+	latest, err := o.State.Latest()
 	if err != nil {
 		if isNone(err) {
-			return nil, nil
+			return nil
 		}
-		return nil, err
+		return err
 	}
 	m, err := parseMeta(latest)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c.events, c.repeats, c.positions = m.events, m.repeats, m.positions
 	if len(m.config) > 0 {
 		if err := c.configure(m.config); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	c.block = latest.Block
 	if err := m.restoreWatermark(c.source); err != nil {
-		return nil, fmt.Errorf("checkpoint of block %d: watermark: %w", latest.Block, err)
+		return fmt.Errorf("checkpoint of block %d: watermark: %w", latest.Block, err)
 	}
-	return c.load(backend)
+	return c.load(o)
 }
 
 // checkpointMeta is what core.meta writes.
@@ -187,10 +186,10 @@ func parseMeta(latest *state.Checkpoint) (checkpointMeta, error) {
 }
 
 // load reads all keyed state and the catalogue.
-func (c *core) load(backend state.Backend) (orphans checkpoint.Orphans, err error) {
+func (c *core) load(o *Options) error {
 	var items []*event.Item
 	var users []*event.User
-	err = backend.Load(func(stage string, key, value []byte) error {
+	err := checkpoint.Load(o.State, o.AllowNonRestoredState, o.Logger, func(stage string, key, value []byte) error {
 		switch stage {
 		case itemsStage, usersStage:
 			r := wire.NewReader(value)
@@ -205,19 +204,14 @@ func (c *core) load(backend state.Backend) (orphans checkpoint.Orphans, err erro
 			}
 			return nil
 		}
-		err := c.pipeline.Load(stage, key, value)
-		if errors.Is(err, state.ErrStageMissing) {
-			orphans.Add(stage)
-			return nil
-		}
-		return err
+		return c.pipeline.Load(stage, key, value)
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c.index.Load(slices.Values(items), slices.Values(users))
 	c.pipeline.Resume(c.source.Watermark())
-	return orphans, nil
+	return nil
 }
 
 // sync returns once SQL has durably applied the catalogue changes up to a

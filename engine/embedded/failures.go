@@ -189,11 +189,7 @@ func (e *Engine) failed(f *failure, err error) (again bool, _ error) {
 // made once, at the end. Events of the block careful are folded one by one.
 func (e *Engine) replay(careful uint64) error {
 	began := e.options.Now()
-	orphans, err := e.core.restore(e.options.State)
-	if err == nil {
-		err = orphans.Settle(e.options.State, e.options.AllowNonRestoredState, e.options.Logger)
-	}
-	if err != nil {
+	if err := e.core.restore(&e.options); err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
 	from := e.core.block

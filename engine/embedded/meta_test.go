@@ -75,8 +75,9 @@ func TestCheckpointsOfVersion1AreRead(t *testing.T) {
 		if _, err := backend.Commit(&state.Checkpoint{Block: 2, Meta: meta}); err != nil {
 			t.Fatal(err)
 		}
-		c := newCore(Options{Build: simulationProgram, Shards: 1}, catalog.NewIndex())
-		if _, err := c.restore(backend); (err == nil) != good {
+		o := Options{Build: simulationProgram, Shards: 1, State: backend}
+		c := newCore(o, catalog.NewIndex())
+		if err := c.restore(&o); (err == nil) != good {
 			t.Errorf("version %d: %v", version, err)
 		}
 		if good && (c.events != 7 || c.repeats != 0 || c.positions["import"] != 3 || c.block != 2) {

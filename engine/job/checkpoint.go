@@ -92,19 +92,7 @@ func (j *Job[T]) restore(latest *state.Checkpoint) error {
 		return fmt.Errorf("checkpoint of block %d: %w", latest.Block, err)
 	}
 	j.beginRecovery()
-	var orphans checkpoint.Orphans
-	err := j.options.State.Load(func(stage string, key, value []byte) error {
-		err := j.load(stage, key, value)
-		if errors.Is(err, state.ErrStageMissing) {
-			orphans.Add(stage)
-			return nil
-		}
-		return err
-	})
-	if err == nil {
-		err = orphans.Settle(j.options.State, j.options.AllowNonRestoredState, j.options.Logger)
-	}
-	if err != nil {
+	if err := checkpoint.Load(j.options.State, j.options.AllowNonRestoredState, j.options.Logger, j.load); err != nil {
 		return err
 	}
 	j.passed = j.watermarks.Watermark()
