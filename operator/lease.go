@@ -26,6 +26,23 @@ type TTL struct {
 	EventTime bool
 }
 
+// Over reports whether the time of a key that is stored has ended, when event
+// time has come to watermark and processing time to now. What can not be read
+// has not: who loads it says what is wrong. Without a TTL, nil, nothing has.
+func (l *TTL) Over(stored []byte, watermark, now event.Time) bool {
+	if l == nil {
+		return false
+	}
+	h, _, err := SplitState(stored)
+	if err != nil || h.Stamp == event.MinTime {
+		return false
+	}
+	if l.EventTime {
+		now = watermark
+	}
+	return h.Stamp+l.After <= now
+}
+
 // lease is until when a key is kept.
 type lease struct {
 	stamp  event.Time // when it was used last, MinTime if there is no key

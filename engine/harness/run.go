@@ -136,7 +136,7 @@ type blocks[T any] struct {
 	enter   []func(operator.Meta, *T) // by partition
 	mutex   sync.Mutex                // shards emit at the same time
 	outputs
-	held  map[string]map[string]operator.Value
+	held  operatortest.Views
 	saved map[string]map[string][]byte // what checkpoints have stored, by stage and key
 	open  map[string]map[string][]byte // the state when the checkpoint began that is not encoded yet
 	wait  int                          // blocks until it is
@@ -154,7 +154,7 @@ type pipelineOptions struct {
 
 func newPipeline[T any](t *operator.Topology, o pipelineOptions) (*blocks[T], error) {
 	b := &blocks[T]{
-		options: o, held: map[string]map[string]operator.Value{},
+		options: o, held: operatortest.Views{},
 		saved: map[string]map[string][]byte{}, mark: event.MinTime,
 	}
 	options := pipeline.Options{Shards: o.shards, Partitions: o.partitions}
@@ -233,7 +233,7 @@ func (b *blocks[T]) settle() error {
 	}
 	for _, list := range writes {
 		for _, w := range list {
-			b.put(w)
+			b.held.Put(w)
 		}
 	}
 	b.Recycle()
@@ -294,19 +294,6 @@ func (b *blocks[T]) stored(state map[string]map[string][]byte) error {
 		"an operator may have said Unchanged of a call that has changed it\n%s", difference(b.saved, state))
 }
 
-func (b *blocks[T]) put(w operator.ViewWrite) {
-	view := b.held[w.View]
-	if view == nil {
-		view = map[string]operator.Value{}
-		b.held[w.View] = view
-	}
-	if w.Value == nil {
-		delete(view, w.Key)
-	} else {
-		view[w.Key] = w.Value
-	}
-}
-
 func (b *blocks[T]) views() map[string]map[string]operator.Value { return b.held }
 
 // live is the state of the keys in memory.
@@ -332,17 +319,7 @@ func (b *blocks[T]) state() map[string]map[string][]byte {
 	for _, n := range b.Topology().Nodes() {
 		all[n.Name] = maps.Clone(b.saved[n.Name])
 		ttl := n.TTL()
-		if ttl == nil {
-			continue
-		}
-		now := b.now
-		if ttl.EventTime {
-			now = b.mark
-		}
-		maps.DeleteFunc(all[n.Name], func(_ string, value []byte) bool {
-			h, _, err := operator.SplitState(value)
-			return err == nil && h.Stamp != event.MinTime && h.Stamp+ttl.After <= now
-		})
+		maps.DeleteFunc(all[n.Name], func(_ string, value []byte) bool { return ttl.Over(value, b.mark, b.now) })
 	}
 	return all
 }

@@ -82,26 +82,9 @@ func (j *Job[T]) load(stage string, key, value []byte) error {
 			bytes, _ := j.pipeline.Bytes()
 			r.kept, r.full = bytes > limit*keptShare/100, bytes > limit
 		}
-		if r.kept && (r.full || !r.over(stage, value)) {
+		if r.kept && (r.full || !r.ttls[stage].Over(value, r.watermark, r.now)) {
 			return j.pipeline.LoadCold(stage, key, value)
 		}
 	}
 	return j.pipeline.Load(stage, key, value)
-}
-
-// over reports whether a key's time has ended.
-func (r *recovery) over(stage string, value []byte) bool {
-	ttl := r.ttls[stage]
-	if ttl == nil {
-		return false
-	}
-	h, _, err := operator.SplitState(value)
-	if err != nil || h.Stamp == event.MinTime {
-		return false // who loads it says what is wrong
-	}
-	now := r.now
-	if ttl.EventTime {
-		now = r.watermark
-	}
-	return h.Stamp+ttl.After <= now
 }

@@ -32,7 +32,7 @@ type Engine[T any] struct {
 	queues   []*queue         // all of them, in a fixed order
 	entry    map[int][]*queue // those that leave the source, by stage, by shard
 	enter    []func(operator.Meta, *T)
-	views    map[string]map[string]operator.Value
+	views    Views
 }
 
 // queue is a channel between two tasks: records and watermarks in order.
@@ -59,7 +59,7 @@ func New[T any](t *operator.Topology, shards int, bound event.Duration, seed uin
 func NewWith[T any](t *operator.Topology, shards int, strategy func() watermark.Strategy, seed uint64) *Engine[T] {
 	e := &Engine[T]{
 		source: strategy(), strategy: strategy, topology: t, shards: shards,
-		mark: event.MinTime, entry: map[int][]*queue{}, views: map[string]map[string]operator.Value{},
+		mark: event.MinTime, entry: map[int][]*queue{}, views: Views{},
 	}
 	if seed != 0 {
 		e.random = rand.New(rand.NewPCG(seed, 0))
@@ -119,7 +119,7 @@ func (e *Engine[T]) newTask(index int, n *operator.Node, shard int) *task {
 			}
 		}
 	}
-	k.raw = n.NewRaw(operator.RawEnv{Sinks: sinks, Views: e.put})
+	k.raw = n.NewRaw(operator.RawEnv{Sinks: sinks, Views: e.views.Put})
 	return k
 }
 
@@ -143,17 +143,19 @@ func (e *Engine[T]) downstream(k *task, node int, chained bool, shard int) opera
 	return func(m operator.Meta, record any) { e.route(queues, m, record) }
 }
 
-func (e *Engine[T]) put(w operator.ViewWrite) {
-	view := e.views[w.View]
-	if view == nil {
-		view = map[string]operator.Value{}
-		e.views[w.View] = view
-	}
+// Views are what views hold, by view and key.
+type Views map[string]map[string]operator.Value
+
+// Put applies one write.
+func (v Views) Put(w operator.ViewWrite) {
 	if w.Value == nil {
-		delete(view, w.Key)
-	} else {
-		view[w.Key] = w.Value
+		delete(v[w.View], w.Key)
+		return
 	}
+	if v[w.View] == nil {
+		v[w.View] = map[string]operator.Value{}
+	}
+	v[w.View][w.Key] = w.Value
 }
 
 // route puts a record into the queue of the shard that owns its key.

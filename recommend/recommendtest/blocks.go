@@ -8,6 +8,7 @@ import (
 	"millrace/engine/pipeline"
 	"millrace/event"
 	"millrace/operator"
+	"millrace/operator/operatortest"
 	"millrace/operator/watermark"
 )
 
@@ -21,7 +22,7 @@ type Blocks struct {
 	// Answers is how many view writes there have been, and Views what they
 	// come to, by view and key, unless it is nil.
 	Answers int
-	Views   map[string]map[string]operator.Value
+	Views   operatortest.Views
 }
 
 // NewBlocks lays the topology out over so many shards. The bound of
@@ -40,15 +41,8 @@ func NewBlocks(t *operator.Topology, shards int) *Blocks {
 
 func (b *Blocks) put(w operator.ViewWrite) {
 	b.Answers++
-	switch {
-	case b.Views == nil:
-	case w.Value == nil:
-		delete(b.Views[w.View], w.Key)
-	default:
-		if b.Views[w.View] == nil {
-			b.Views[w.View] = map[string]operator.Value{}
-		}
-		b.Views[w.View][w.Key] = w.Value
+	if b.Views != nil {
+		b.Views.Put(w)
 	}
 }
 

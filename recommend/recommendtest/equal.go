@@ -42,7 +42,7 @@ func Equal(t *rapid.T, build func() *operator.Topology, events []event.Enriched)
 	random.Drain()
 	compare(t, "at random on several shards", dump(random.State(), random.Views()), want)
 	blocks := NewBlocks(build(), shards)
-	blocks.Views = map[string]map[string]operator.Value{}
+	blocks.Views = operatortest.Views{}
 	for at := 0; at < len(events); {
 		n := min(rapid.IntRange(1, 60).Draw(t, "block"), len(events)-at)
 		blocks.Run(events[at : at+n])
