@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"millrace/internal/durable"
 )
 
 // storeFS is a file system as Pebble is to see it, for one opening of the
@@ -160,11 +162,7 @@ func (s *storeFS) create(name string, f *vfs.File) (err error) {
 }
 
 func (s *storeFS) syncDir(dir string) error {
-	d, err := s.FS.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(s.FS, dir)
 }
 
 // Open opens a file for reading.

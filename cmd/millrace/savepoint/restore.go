@@ -8,9 +8,12 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"millrace/engine/checkpoint"
 	"millrace/engine/embedded"
 	"millrace/eventlog"
+	"millrace/internal/durable"
 	savepoints "millrace/savepoint"
 	"millrace/state/pebble"
 	viewmemory "millrace/view/memory"
@@ -252,9 +255,5 @@ func rename(data, from, to string) error {
 	if err := os.Rename(filepath.Join(data, from), filepath.Join(data, to)); err != nil {
 		return err
 	}
-	d, err := os.Open(data)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(vfs.Default, data)
 }
