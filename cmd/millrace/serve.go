@@ -86,12 +86,6 @@ func keepServing(ctx context.Context, cfg config, logger *slog.Logger, ready fun
 // if that fails nothing has been opened or made, and while much is recovered
 // clients and supervisors are told that the server is starting.
 func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(*serve.Server) error) (err error) {
-	var stopping time.Time // zero but in a shutdown that was asked for
-	defer func() {
-		if err == nil && !stopping.IsZero() {
-			logger.Info("stopped", "took", time.Since(stopping))
-		}
-	}()
 	if err := checkData(cfg.Data); err != nil {
 		return err
 	}
@@ -107,7 +101,7 @@ func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(
 		cfg.restores = savepoint.NewRestores()
 	}
 	for {
-		if stopping, err = serveNode(ctx, cfg, options, ready); !errors.Is(err, errRestore) {
+		if err = serveNode(ctx, cfg, options, ready); !errors.Is(err, errRestore) {
 			return err
 		}
 		logger.Info("starting again", "because", err) // whatever else it is, what was acknowledged is in the log
@@ -115,22 +109,26 @@ func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(
 	}
 }
 
-// serveNode serves on an address that has been taken; stopping is when it began
-// to stop because ctx had ended. After errRestore all is closed, and the address
-// answers that the server is starting.
-func serveNode(ctx context.Context, cfg config, options serve.Options, ready func(*serve.Server) error) (stopping time.Time, err error) {
+// serveNode serves on an address that has been taken. After errRestore all is
+// closed, and the address answers that the server is starting.
+func serveNode(ctx context.Context, cfg config, options serve.Options, ready func(*serve.Server) error) (err error) {
 	n, err := openNode(ctx, cfg, options.Logger)
 	if err != nil {
-		return stopping, err
+		return err
 	}
-	defer func() { err = errors.Join(err, n.close()) }()
+	var stopping time.Time // zero but in a shutdown that was asked for
+	defer func() {
+		if err = errors.Join(err, n.close()); err == nil && !stopping.IsZero() {
+			options.Logger.Info("stopped", "took", time.Since(stopping))
+		}
+	}()
 	if err := n.serveSavepoints(cfg); err != nil {
-		return stopping, err
+		return err
 	}
 	options.Parts = n.apiParts(rank.New(n.engine.Index(), cfg.Recipes))
 	server, err := serve.New(options)
 	if err != nil {
-		return stopping, err
+		return err
 	}
 	headroomed, stop := context.WithCancel(ctx)
 	defer stop()
@@ -138,22 +136,22 @@ func serveNode(ctx context.Context, cfg config, options serve.Options, ready fun
 	n.engine.Observe(func(b embedded.BlockStats) { server.Observe(b.Events, b.Apply, b.Latency) })
 	cfg.restores.Opened(n.undone)
 	if err := server.Listen(); err != nil {
-		return stopping, err
+		return err
 	}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve() }()
 	if err := ready(server); err != nil {
-		return stopping, errors.Join(err, shutdown(server, done))
+		return errors.Join(err, shutdown(server, done))
 	}
 	err = n.end(ctx, cfg, done)
 	if errors.Is(err, errRestore) {
-		return stopping, errors.Join(err, suspend(server))
+		return errors.Join(err, suspend(server))
 	}
 	if err == nil && ctx.Err() != nil {
 		stopping = time.Now()
 		options.Logger.Info("stopping")
 	}
-	return stopping, errors.Join(err, shutdown(server, done))
+	return errors.Join(err, shutdown(server, done))
 }
 
 // end returns when a server of the node is to be shut down: as ctx ends, or done

@@ -203,8 +203,8 @@ func (j *Job[T]) step() error {
 // Ended reports whether all of the source has been processed.
 func (j *Job[T]) Ended() bool { return j.ended }
 
-// Failed reports whether a Step has failed, or Run.
-func (j *Job[T]) Failed() bool { return j.failure != nil }
+// failed reports whether a Step has failed.
+func (j *Job[T]) failed() bool { return j.failure != nil }
 
 // Abandon stops the job without a last checkpoint, as a crash would.
 func (j *Job[T]) Abandon() {
@@ -221,7 +221,7 @@ func (j *Job[T]) Abandon() {
 // failed it takes none, as what is in memory may be half a block: the next job
 // goes on from the last checkpoint there is.
 func (j *Job[T]) Close() error {
-	if j.Failed() {
+	if j.failed() {
 		j.Abandon()
 		return nil
 	}

@@ -7,7 +7,10 @@ import (
 
 // trigger does what the trigger asks for when an input has been added.
 func (o *timed[K, I, A, O]) trigger(c *operator.Context, key K, s *panes[A], p *pane[A]) {
-	begun := o.grid.begun(p.start, p.cut)
+	begun := event.MinTime // of the first window that has the input
+	if o.spec.Trigger.Every > 0 {
+		begun = o.grid.begun(p.start, p.cut)
+	}
 	if most := o.spec.Trigger.Count; most > 0 {
 		if p.n++; p.n >= most {
 			start := p.start

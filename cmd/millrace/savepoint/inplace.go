@@ -59,17 +59,14 @@ type Restores struct {
 // NewRestores are none.
 func NewRestores() *Restores { return &Restores{} }
 
-// begin notes a restore, unless one is in progress: ErrRestoring.
-func (l *Restores) begin(savepoint string) (RestoreStatus, error) {
-	if id := l.current(); id != "" {
-		return RestoreStatus{}, fmt.Errorf("%w: %s", ErrRestoring, id)
-	}
+// begin notes a restore, where none is in progress.
+func (l *Restores) begin(savepoint string) RestoreStatus {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	status := RestoreStatus{ID: newID("restore", time.Now()), Savepoint: savepoint, Progress: InProgress, Asked: time.Now()}
 	l.list = append(l.list, status)
 	l.list = slices.Delete(l.list, 0, max(0, len(l.list)-keptRestores))
-	return status, nil
+	return status
 }
 
 // current is the savepoint that is being restored, empty if none is.
@@ -174,10 +171,7 @@ func (s *Service) Restore(ctx context.Context, id string, allowNonRestoredState 
 	if err := s.idleLocked(); err != nil {
 		return RestoreStatus{}, err
 	}
-	status, err := o.Restores.begin(id)
-	if err != nil {
-		return RestoreStatus{}, err
-	}
+	status := o.Restores.begin(id)
 	r.restore = status.ID
 	s.running.Go(func() { s.fetch(r) })
 	return status, nil

@@ -10,6 +10,7 @@ import (
 
 	"millrace/cmd/millrace/client"
 	"millrace/serve/api"
+	sources "millrace/source"
 )
 
 const (
@@ -56,7 +57,7 @@ func (s *server) create(ctx context.Context, name string) (api.SavepointRecord, 
 		return r, err
 	}
 	for r.State == string(InProgress) {
-		if err := pause(ctx); err != nil {
+		if err := sources.Sleep(ctx, pollEvery); err != nil {
 			return r, err
 		}
 		if r, err = s.get(ctx, r.ID); err != nil {
@@ -98,7 +99,7 @@ func (s *server) restore(ctx context.Context, id string, allow bool) (r api.Rest
 	}
 	path, answered := "/v1/restores/"+url.PathEscape(r.ID), time.Now()
 	for r.State == string(InProgress) {
-		if err := pause(ctx); err != nil {
+		if err := sources.Sleep(ctx, pollEvery); err != nil {
 			return r, err
 		}
 		status, err := s.Do(ctx, client.Request{Method: http.MethodGet, Path: path}, &r)
@@ -115,16 +116,6 @@ func (s *server) restore(ctx context.Context, id string, allow bool) (r api.Rest
 		return r, fmt.Errorf("%s was not restored, the server has the state from before: %s", id, r.Reason)
 	}
 	return r, nil
-}
-
-// pause waits until it is time to ask again.
-func pause(ctx context.Context) error {
-	select {
-	case <-time.After(pollEvery):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // do sends a request and reads its answer.
