@@ -346,6 +346,27 @@ func statsOf(t *testing.T, s *Server) (stats api.Stats) {
 	return stats
 }
 
+// awaitStarting waits until an address answers that the server is starting.
+func awaitStarting(t *testing.T, name, url string) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		r, err := http.Get(url + "/v1/stats")
+		if err == nil && r.StatusCode == http.StatusServiceUnavailable {
+			expectProblem(t, r, err, 503, "the server is starting")
+			if r.Header.Get("Retry-After") == "" {
+				t.Errorf("%s: no Retry-After", name)
+			}
+			return
+		}
+		if err == nil {
+			r.Body.Close()
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+}
+
 // A server that is suspended finishes what is under way, ends streams, and
 // leaves its address to the next one; meanwhile it is starting.
 func TestSuspend(t *testing.T) {
@@ -402,22 +423,7 @@ func TestSuspend(t *testing.T) {
 		go func() { suspended <- s.Suspend(c.ctx()) }()
 		io.Copy(io.Discard, stream.Body) // it ends
 		stream.Body.Close()
-		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-			r, err := http.Get(url + "/v1/stats")
-			if err == nil && r.StatusCode == http.StatusServiceUnavailable {
-				expectProblem(t, r, err, 503, "the server is starting")
-				if r.Header.Get("Retry-After") == "" {
-					t.Errorf("%s: no Retry-After", c.name)
-				}
-				break
-			}
-			if err == nil {
-				r.Body.Close()
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: %v", c.name, err)
-			}
-		}
+		awaitStarting(t, c.name, url)
 		if c.want == 200 {
 			close(w.Stuck)
 		}

@@ -19,7 +19,6 @@ import (
 
 	"millrace/operator"
 	"millrace/state"
-	"millrace/state/pebble"
 )
 
 // run runs a command line and returns what it printed to standard output.
@@ -160,17 +159,10 @@ func TestReplayTellsLateEvents(t *testing.T) {
 // that the events do not give.
 func TestVerifyFindsWhatDiffers(t *testing.T) {
 	data := imported(t, 3000)
-	store, err := pebble.Open(filepath.Join(data, stateFolder), pebble.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	latest, err := store.Latest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	store, latest := stored(t, data)
 	keys := map[string][]byte{}
 	values := map[string][]byte{}
-	err = store.Load(func(stage string, key, value []byte) error {
+	err := store.Load(func(stage string, key, value []byte) error {
 		if values[stage] == nil || len(value) > len(values[stage]) {
 			keys[stage], values[stage] = bytes.Clone(key), bytes.Clone(value)
 		}
@@ -206,14 +198,7 @@ func TestVerifyFindsWhatDiffers(t *testing.T) {
 // may be newer.
 func TestVerifySaysWhichOperatorsAreNew(t *testing.T) {
 	data := imported(t, 1000)
-	store, err := pebble.Open(filepath.Join(data, stateFolder), pebble.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	latest, err := store.Latest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	store, latest := stored(t, data)
 	if err := errors.Join(store.Drop("session"), store.Close()); err != nil { // as if it were newer than the checkpoint
 		t.Fatal(err)
 	}

@@ -34,6 +34,19 @@ func await(t *testing.T, what string, so func() bool) {
 	}
 }
 
+// awaitNewer waits until the last of a list of blocks is after one, and returns
+// it.
+func awaitNewer(t *testing.T, what string, than uint64, list func() []uint64) (last uint64) {
+	t.Helper()
+	await(t, what, func() bool {
+		if blocks := list(); len(blocks) > 0 {
+			last = blocks[len(blocks)-1]
+		}
+		return last > than
+	})
+	return last
+}
+
 // copied makes a data directory whose store has two copies of checkpoints, the
 // newest before the end of the log.
 func copied(t *testing.T) string {
@@ -47,17 +60,11 @@ func copied(t *testing.T) string {
 		if code, body := ask(t, "POST", s.url+"/v1/events?wait=applied", moreEvents(20+round)); code != http.StatusOK {
 			t.Fatalf("%d %.300s", code, body)
 		}
-		await(t, "another copy", func() bool {
-			list := listed(t, s)
-			block := uint64(0)
-			if len(list) > 0 {
-				block = list[len(list)-1].Block
+		newest = awaitNewer(t, "another copy", newest, func() (blocks []uint64) {
+			for _, c := range listed(t, s) {
+				blocks = append(blocks, c.Block)
 			}
-			if block <= newest {
-				return false
-			}
-			newest = block
-			return true
+			return blocks
 		})
 	}
 	await(t, "two copies", func() bool { return len(listed(t, s)) == 2 })

@@ -47,6 +47,51 @@ func mistaken(t *testing.T, data string) {
 	})
 }
 
+// writers send events to a server, each again while it is starting.
+type writers struct{ acknowledged, unavailable atomic.Uint64 }
+
+// start has three of them write until stop is called, which waits for them.
+func (w *writers) start(t *testing.T, url string) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	for user := range 3 {
+		load.Go(func() {
+			for n := 0; ctx.Err() == nil && w.write(ctx, t, url, user, n); n++ {
+				continue
+			}
+		})
+	}
+	return func() { cancel(); load.Wait() }
+}
+
+// write sends one event until it is acknowledged, or ctx ends. It is false
+// after an answer that nobody should get.
+func (w *writers) write(ctx context.Context, t *testing.T, url string, user, n int) bool {
+	e := fmt.Sprintf(`{"event_id":"%d-%d","user_id":"w%d","item_id":"i","event_type":"click","timestamp":%d}`, user, n, user, 1_770_000_100_000+n*10)
+	for ctx.Err() == nil || n == 0 {
+		r, err := http.Post(url+"/v1/events", "", strings.NewReader(e))
+		if err != nil {
+			t.Errorf("no answer: %v", err)
+			return false
+		}
+		body, _ := io.ReadAll(r.Body)
+		r.Body.Close()
+		if r.StatusCode == http.StatusOK {
+			if !strings.Contains(string(body), `"duplicates":1`) {
+				w.acknowledged.Add(1)
+			}
+			return true
+		}
+		if r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
+			t.Errorf("%s %s", r.Status, body)
+			return false
+		}
+		w.unavailable.Add(1)
+		time.Sleep(2 * time.Millisecond)
+	}
+	return true
+}
+
 // A server that is asked to restores a savepoint under load: the log after it is
 // replayed, so that nothing that was acknowledged is lost, and the answers are
 // those of before but for the mistake that it mends. Meanwhile everybody is
@@ -67,43 +112,13 @@ func TestRestoreOfAServerUnderLoad(t *testing.T) {
 		}
 	}](t, s.url+answer)
 
-	ctx, stop := context.WithCancel(t.Context())
-	var acknowledged, unavailable atomic.Uint64
-	var load sync.WaitGroup
-	for w := range 3 {
-		load.Go(func() {
-			for n := 0; ctx.Err() == nil; n++ {
-				e := fmt.Sprintf(`{"event_id":"%d-%d","user_id":"w%d","item_id":"i","event_type":"click","timestamp":%d}`, w, n, w, 1_770_000_100_000+n*10)
-				for ctx.Err() == nil || n == 0 {
-					r, err := http.Post(s.url+"/v1/events", "", strings.NewReader(e))
-					if err != nil {
-						t.Errorf("no answer: %v", err)
-						return
-					}
-					body, _ := io.ReadAll(r.Body)
-					r.Body.Close()
-					if r.StatusCode == http.StatusOK {
-						if !strings.Contains(string(body), `"duplicates":1`) {
-							acknowledged.Add(1)
-						}
-						break
-					}
-					if r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
-						t.Errorf("%s %s", r.Status, body)
-						return
-					}
-					unavailable.Add(1)
-					time.Sleep(2 * time.Millisecond)
-				}
-			}
-		})
-	}
-	await(t, "load", func() bool { return acknowledged.Load() > 50 })
+	var w writers
+	stop := w.start(t, s.url)
+	await(t, "load", func() bool { return w.acknowledged.Load() > 50 })
 	done := must[restoreResultJSON](t, "savepoint", "restore", "early", "--url", s.url)
-	during := acknowledged.Load()
-	await(t, "load afterwards", func() bool { return acknowledged.Load() > during+50 })
+	during := w.acknowledged.Load()
+	await(t, "load afterwards", func() bool { return w.acknowledged.Load() > during+50 })
 	stop()
-	load.Wait()
 
 	if done.ID != "early" || done.Server != s.url || done.Block != made.Block || done.Events != made.Events || done.Keys == 0 || done.Replayed == 0 || done.Restore == "" {
 		t.Errorf("%+v, made %+v", done, made)
@@ -113,7 +128,7 @@ func TestRestoreOfAServerUnderLoad(t *testing.T) {
 	if record.State != "completed" || *record.Replayed != done.Replayed || record.Finished == "" || len(list) != 1 || list[0].ID != done.Restore {
 		t.Errorf("%+v, list %+v", record, list)
 	}
-	if unavailable.Load() == 0 {
+	if w.unavailable.Load() == 0 {
 		t.Error("nobody saw the server start again: the test tests little")
 	}
 	after := get[struct {
@@ -134,7 +149,7 @@ func TestRestoreOfAServerUnderLoad(t *testing.T) {
 	}
 	s.stop()
 	wantNoLeftovers(t, data)
-	verified(t, data, 2000+200+acknowledged.Load())
+	verified(t, data, 2000+200+w.acknowledged.Load())
 }
 
 // restoreResultJSON is what millrace savepoint restore --json prints.

@@ -179,9 +179,8 @@ func TestSavepointIntoTheSameDirectory(t *testing.T) {
 	}
 }
 
-// commit changes the latest checkpoint of a data directory; values has one
-// stored value of each stage.
-func commit(t *testing.T, data string, change func(latest *state.Checkpoint, values map[string][]byte) []state.Table) {
+// stored is the state of a data directory, and its latest checkpoint.
+func stored(t *testing.T, data string) (*pebble.Backend, *state.Checkpoint) {
 	t.Helper()
 	store, err := pebble.Open(filepath.Join(data, stateFolder), pebble.Options{})
 	if err != nil {
@@ -191,8 +190,16 @@ func commit(t *testing.T, data string, change func(latest *state.Checkpoint, val
 	if err != nil {
 		t.Fatal(err)
 	}
+	return store, latest
+}
+
+// commit changes the latest checkpoint of a data directory; values has one
+// stored value of each stage.
+func commit(t *testing.T, data string, change func(latest *state.Checkpoint, values map[string][]byte) []state.Table) {
+	t.Helper()
+	store, latest := stored(t, data)
 	values := map[string][]byte{}
-	err = store.Load(func(stage string, _, value []byte) error {
+	err := store.Load(func(stage string, _, value []byte) error {
 		values[stage] = bytes.Clone(value)
 		return nil
 	})

@@ -125,17 +125,11 @@ func files(t *testing.T) string {
 	block := uint64(0)
 	for n := range 4 {
 		post(t, s, n+2)
-		await(t, "another checkpoint", func() bool {
-			list := get[api.CheckpointsBody](t, s.url+"/v1/checkpoints").Checkpoints
-			last := uint64(0)
-			if len(list) > 0 {
-				last = list[len(list)-1].Block
+		block = awaitNewer(t, "another checkpoint", block, func() (blocks []uint64) {
+			for _, c := range get[api.CheckpointsBody](t, s.url+"/v1/checkpoints").Checkpoints {
+				blocks = append(blocks, c.Block)
 			}
-			if last <= block {
-				return false
-			}
-			block = last
-			return true
+			return blocks
 		})
 	}
 	s.stop()

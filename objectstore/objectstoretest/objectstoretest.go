@@ -177,8 +177,10 @@ func testReaderFails(t *testing.T, s objectstore.Store) {
 	}
 }
 
+// failing is a reader that fails at once.
 type failing struct{}
 
+// Read implements io.Reader.
 func (failing) Read([]byte) (int, error) { return 0, errReader }
 
 // onlyReader hides everything but Read.

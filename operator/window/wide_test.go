@@ -39,9 +39,8 @@ func TestSharedWindowsByDefinition(t *testing.T) {
 	}
 }
 
-func sharedByDefinition(t *testing.T, seed uint64, combine bool) {
-	random := rand.New(rand.NewPCG(seed, 5))
-	list := wideWindows(random)
+// wideTopology is one stage of windows.
+func wideTopology(list [][2]event.Duration, combine bool) *operator.Topology {
 	topology, source := operator.NewTopology[visit]()
 	spec := window.Spec[uint64, visit, int64, string]{
 		Name: "windows", Key: byNumber, Combine: combine,
@@ -60,9 +59,39 @@ func sharedByDefinition(t *testing.T, seed uint64, combine bool) {
 		}
 	}
 	window.Add(source, spec)
+	return topology
+}
+
+// definition is what windows hold by definition, and what is late.
+type definition struct {
+	list [][2]event.Duration
+	sums map[[4]int64]int64 // by windows, key, start and end
+	late []string
+}
+
+// input adds an input that comes when time has come to mark.
+func (d *definition) input(at, mark event.Time, v *visit) {
+	taken := false
+	for set, w := range d.list {
+		for start := at - w[0] + 1; start <= at; start++ {
+			if start%w[1] == 0 && start+w[0]-1 > mark {
+				taken = true
+				d.sums[[4]int64{int64(set), int64(v.Who), int64(start), int64(start + w[0])}] += v.Value
+			}
+		}
+	}
+	if !taken && at <= mark {
+		d.late = append(d.late, fmt.Sprint(v.Value))
+	}
+}
+
+func sharedByDefinition(t *testing.T, seed uint64, combine bool) {
+	random := rand.New(rand.NewPCG(seed, 5))
+	list := wideWindows(random)
 	var got, want, late []string
 	bound := event.Duration(random.IntN(300))
-	e, marks := operatortest.New[visit](topology, 1+random.IntN(4), bound, seed), watermark.NewBoundedOutOfOrderness(bound)
+	e := operatortest.New[visit](wideTopology(list, combine), 1+random.IntN(4), bound, seed)
+	marks := watermark.NewBoundedOutOfOrderness(bound)
 	e.Emitted = func(_, port string, _ operator.Meta, record any) {
 		if port == window.PortLate {
 			late = append(late, fmt.Sprint(record.(*visit).Value))
@@ -70,7 +99,7 @@ func sharedByDefinition(t *testing.T, seed uint64, combine bool) {
 		}
 		got = append(got, *record.(*string))
 	}
-	sums, wantLate := map[[4]int64]int64{}, []string(nil)
+	d := definition{list: list, sums: map[[4]int64]int64{}}
 	top := event.Time(random.IntN(4000) - 2000)
 	for i := range 400 {
 		at := top + event.Time(random.IntN(60)-30)
@@ -82,32 +111,18 @@ func sharedByDefinition(t *testing.T, seed uint64, combine bool) {
 		v.Value += int64(i)
 		mark := operator.Stamp(marks, at).Watermark
 		e.Send(at, &v)
-		taken := false
-		for set, w := range list {
-			for start := at - w[0] + 1; start <= at; start++ {
-				if start%w[1] != 0 {
-					continue
-				}
-				if start+w[0]-1 > mark {
-					taken = true
-					sums[[4]int64{int64(set), int64(v.Who), int64(start), int64(start + w[0])}] += v.Value
-				}
-			}
-		}
-		if !taken && at <= mark {
-			wantLate = append(wantLate, fmt.Sprint(v.Value))
-		}
+		d.input(at, mark, &v)
 	}
 	e.Watermark(event.MaxTime)
 	e.Drain()
-	for w, sum := range sums {
+	for w, sum := range d.sums {
 		want = append(want, fmt.Sprint(w[0], w[1], w[2], w[3], sum))
 	}
 	slices.Sort(got)
 	slices.Sort(want)
 	slices.Sort(late)
-	slices.Sort(wantLate)
-	if !slices.Equal(got, want) || !slices.Equal(late, wantLate) {
-		t.Fatalf("seed %d, windows %v, combined %v: got %d results and %d late, want %d and %d", seed, list, combine, len(got), len(late), len(want), len(wantLate))
+	slices.Sort(d.late)
+	if !slices.Equal(got, want) || !slices.Equal(late, d.late) {
+		t.Fatalf("seed %d, windows %v, combined %v: got %d results and %d late, want %d and %d", seed, list, combine, len(got), len(late), len(want), len(d.late))
 	}
 }
