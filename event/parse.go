@@ -2,6 +2,7 @@ package event
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -12,7 +13,26 @@ type Options struct {
 	Types  *Types // the configured event types, nil for DefaultTypes
 	Now    Time   // the wall clock: later times are refused beyond MaxAhead; 0 for no such check
 	Limits Limits
+	// Mapping is for records that were not written for Millrace; nil for none.
+	Mapping *Mapping
 }
+
+// Mapping says how records make events that were not written for Millrace.
+type Mapping struct {
+	// Names are names of fields besides the usual ones, each with the field
+	// that it means, one of FieldNames; an empty one means that it is ignored.
+	Names map[string]string
+	// Type is the event_type of records that have none; empty is view.
+	Type string
+	// Time is the timestamp of records that have none; 0 means that they are
+	// bad.
+	Time Time
+	// IgnoreUnknown ignores fields that are none of an event's.
+	IgnoreUnknown bool
+}
+
+// FieldNames are the names of an event's fields.
+func FieldNames() []string { return slices.Clone(eventNames) }
 
 func (o *Options) types() *Types {
 	if o.Types == nil {
@@ -86,8 +106,27 @@ func (eventShape) names() []string { return eventNames }
 // tuple is the form of an event that the seeds' browse topic has.
 func (eventShape) tuple() []int { return []int{eventUser, eventItem, eventTime} }
 
-// field knows a field by its own name and by those that are common elsewhere.
-func (eventShape) field(name []byte) int {
+// field knows a field by its own name and by those that are common elsewhere,
+// and by those of the mapping, which go first.
+func (s eventShape) field(name []byte) int {
+	m := s.opt.Mapping
+	if m == nil {
+		return usualField(name)
+	}
+	field, mapped := m.Names[string(name)]
+	switch {
+	case mapped && field == "":
+		return ignoredField
+	case mapped:
+		return slices.Index(eventNames, field)
+	}
+	if f := usualField(name); f >= 0 || !m.IgnoreUnknown {
+		return f
+	}
+	return ignoredField
+}
+
+func usualField(name []byte) int {
 	switch string(name) {
 	case "user_id", "userId":
 		return eventUser
@@ -162,12 +201,21 @@ func (s eventShape) end(e *Event) *FieldError {
 		return missing(eventNames[eventUser], expectedID)
 	case e.Item == "":
 		return missing(eventNames[eventItem], expectedID)
+	case e.Time == 0 && s.opt.Mapping != nil && s.opt.Mapping.Time != 0:
+		e.Time = s.opt.Mapping.Time
+		if err := checkTime(eventNames[eventTime], e.Time, s.opt.Now); err != nil {
+			return err
+		}
 	case e.Time == 0:
 		return missing(eventNames[eventTime], expectedTime)
 	}
 	if e.Type == "" {
 		var ok bool
-		if e.Type, ok = s.opt.types().Canonical([]byte(TypeView)); !ok {
+		name := TypeView
+		if s.opt.Mapping != nil && s.opt.Mapping.Type != "" {
+			name = s.opt.Mapping.Type
+		}
+		if e.Type, ok = s.opt.types().Canonical([]byte(name)); !ok {
 			return missing(eventNames[eventType], s.opt.types().expected())
 		}
 	}

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,7 +16,8 @@ type shape[T any] interface {
 	expected() string
 	// names are the names of the fields, by number.
 	names() []string
-	// field is the number of the field that a member's name means, or -1.
+	// field is the number of the field that a member's name means,
+	// ignoredField, or -1.
 	field(name []byte) int
 	// tuple is the fields of a record that is written as an array, or nil.
 	tuple() []int
@@ -26,6 +28,10 @@ type shape[T any] interface {
 	// end sets what has a default, and says what is missing.
 	end(*T) *FieldError
 }
+
+// ignoredField stands for every field whose value does not matter: it may come
+// more than once. It is the highest bit that a fieldSet has.
+const ignoredField = 15
 
 // A recordBuilder is the builder of the records of one shape.
 type recordBuilder[T any] struct {
@@ -70,6 +76,13 @@ func (b *recordBuilder[T]) name(v jsontext.Value) *FieldError {
 			return unexpected(excerpt(text), "a known field: "+strings.Join(b.shape.names(), ", "), v)
 		}
 	}
+	if b.field == ignoredField && bytes.IndexByte(v, '\\') >= 0 {
+		text, _ := b.reader.unquote(v)
+		b.field = b.shape.field(text)
+	}
+	if b.field == ignoredField {
+		return nil
+	}
 	bit := fieldSet(1) << b.field
 	if b.seen&bit != 0 {
 		return unexpected(b.shape.names()[b.field], "the field once", slices.Concat([]byte("a second one, "), v))
@@ -78,7 +91,12 @@ func (b *recordBuilder[T]) name(v jsontext.Value) *FieldError {
 	return nil
 }
 
-func (b *recordBuilder[T]) value(v jsontext.Value) *FieldError { return b.set(b.field, v) }
+func (b *recordBuilder[T]) value(v jsontext.Value) *FieldError {
+	if b.field == ignoredField {
+		return nil
+	}
+	return b.set(b.field, v)
+}
 
 // set sets a field; null leaves it as if it had not been given.
 func (b *recordBuilder[T]) set(field int, v jsontext.Value) *FieldError {

@@ -61,6 +61,15 @@ func excerpt(found []byte) string {
 // nothing is what was found where a field is missing.
 const nothing = "nothing"
 
+// Unexpected is the error of a field that was read elsewhere: what was expected
+// of it and, as an excerpt fit for a message, what was found.
+func Unexpected(field, expected string, found []byte) *FieldError {
+	if len(found) == 0 {
+		return missing(field, expected)
+	}
+	return unexpected(field, expected, found)
+}
+
 func unexpected(field, expected string, found []byte) *FieldError {
 	return &FieldError{Field: field, Expected: expected, Got: excerpt(found)}
 }
