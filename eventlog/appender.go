@@ -70,6 +70,9 @@ type Batch struct {
 	Payload   []byte // Count records, one after the other; copied by Submit
 	Count     int
 	Positions []Position
+	// Partition is that of the source that the records came from, see Run. It
+	// is for events.
+	Partition string
 }
 
 // Ticket tells what became of a batch.
@@ -171,6 +174,7 @@ func (a *Appender) Submit(records Batch) (*Ticket, error) {
 	}
 	f := a.blockFor(&records)
 	t := &Ticket{block: f, first: f.Count}
+	f.Runs = extend(f.Runs, f.Count, records.Partition, records.Count)
 	f.Count += records.Count
 	f.Payload = append(f.Payload, records.Payload...)
 	f.Positions = mergePositions(f.Positions, records.Positions)
@@ -378,6 +382,7 @@ func (a *Appender) reopen() error {
 		own := *b
 		own.Payload = slices.Clone(b.Payload)
 		own.Positions = slices.Clone(b.Positions)
+		own.Runs = slices.Clone(b.Runs)
 		a.deliver(&own)
 		return nil
 	})

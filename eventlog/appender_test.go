@@ -54,6 +54,12 @@ func events(n int, text string, positions ...Position) Batch {
 	return Batch{Kind: Events, Payload: []byte(text), Count: n, Positions: positions}
 }
 
+// of is a batch of a partition.
+func of(partition string, b Batch) Batch {
+	b.Partition = partition
+	return b
+}
+
 func submit(t *testing.T, a *Appender, b Batch) *Ticket {
 	t.Helper()
 	ticket, err := a.Submit(b)
@@ -113,6 +119,20 @@ var waiting = []struct {
 		},
 		blocks:  []string{`2 events t=1 n=2 [{x 2} {y 8}] "ab"`},
 		tickets: []string{"2/0", "2/1", "2/2"},
+	},
+	{
+		name: "where records came from is kept",
+		batches: []Batch{
+			events(2, "ab"), events(1, "c"), of("p", events(0, "")), of("p", events(2, "de")), of("q", events(1, "f")), events(1, "g"),
+		},
+		blocks:  []string{`2 events t=1 n=7 [] "abcdefg" of [{ 3} {p 2} {q 1} { 1}]`},
+		tickets: []string{"2/0", "2/2", "2/3", "2/3", "2/5", "2/6"},
+	},
+	{
+		name:    "a partition that has no records yet",
+		batches: []Batch{of("p", events(0, "", Position{"p", 5})), of("q", events(0, ""))},
+		blocks:  []string{`2 events t=1 n=0 [{p 5}] "" of [{p 0} {q 0}]`},
+		tickets: []string{"2/0", "2/0"},
 	},
 }
 

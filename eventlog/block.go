@@ -46,6 +46,16 @@ type Position struct {
 	Next   uint64 // the first record of the source that is not in the log
 }
 
+// Run is records in a row of a block that came from one partition of a source,
+// so that event time can be followed for each of them. A run without records
+// says that there is such a partition, from which records are to come.
+type Run struct {
+	// Partition names it, for example a partition of a topic. Empty is where
+	// events come from that are of no partition: HTTP and imports.
+	Partition string
+	Count     int
+}
+
 // MaxPayloadBytes is the largest payload that a block can have.
 const MaxPayloadBytes = 64 << 20
 
@@ -56,6 +66,7 @@ type Block struct {
 	Time      event.Time // wall clock when it was appended: the processing time of its records
 	Count     int        // how many records Payload holds
 	Positions []Position // how far imports have got with this block
+	Runs      []Run      // where the records came from; none means Partition "" for all
 	Payload   []byte     // the records, one after the other
 
 	// Skipped are the records that are not to be applied, because an operator
@@ -65,18 +76,21 @@ type Block struct {
 
 // The stored form of a block:
 //
-//	version   1 byte, blockVersion
+//	version   1 byte: 1, or 2 for a block with runs
 //	kind      1 byte
 //	encoding  1 byte, of the payload: plain or compressed
 //	number    uvarint
 //	time      varint, milliseconds
 //	count     uvarint
 //	positions uvarint count, then for each: string source, uvarint next
+//	runs      only in version 2: uvarint count, at least 1, then for each:
+//	          string partition, uvarint count
 //	size      uvarint, bytes of the payload before compression
 //	payload   the rest, up to the checksum
 //	checksum  8 bytes little-endian, xxHash64 of all bytes before it
 const (
 	blockVersion  = 1
+	runsVersion   = 2
 	checksumBytes = 8
 )
 
@@ -140,6 +154,14 @@ func (c *codec) append(dst []byte, b *Block) []byte {
 		dst = wire.AppendString(dst, p.Source)
 		dst = wire.AppendUvarint(dst, p.Next)
 	}
+	if len(b.Runs) > 0 {
+		dst[start] = runsVersion
+		dst = wire.AppendUvarint(dst, uint64(len(b.Runs)))
+		for _, run := range b.Runs {
+			dst = wire.AppendString(dst, run.Partition)
+			dst = wire.AppendUvarint(dst, uint64(run.Count))
+		}
+	}
 	dst = wire.AppendUvarint(dst, uint64(len(b.Payload)))
 	header := len(dst)
 	if len(b.Payload) >= compressMinBytes {
@@ -180,10 +202,11 @@ func (c *codec) decode(number uint64, v []byte, b *Block, buf []byte) ([]byte, e
 		return buf, &CorruptError{Block: number, Err: err}
 	}
 	r := wire.NewReader(body)
-	if version := r.Byte(); version != blockVersion {
+	version := r.Byte()
+	if version != blockVersion && version != runsVersion {
 		return buf, &CorruptError{Block: number, Err: fmt.Errorf("unknown version %d", version)}
 	}
-	size, encoding, err := readHeader(r, number, b)
+	size, encoding, err := readHeader(r, version, number, b)
 	if err != nil {
 		return buf, &CorruptError{Block: number, Err: err}
 	}
@@ -202,7 +225,7 @@ func (c *codec) decode(number uint64, v []byte, b *Block, buf []byte) ([]byte, e
 }
 
 // readHeader reads the fields between the version and the payload.
-func readHeader(r *wire.Reader, number uint64, b *Block) (size uint64, encoding byte, err error) {
+func readHeader(r *wire.Reader, version byte, number uint64, b *Block) (size uint64, encoding byte, err error) {
 	b.Kind = Kind(r.Byte())
 	encoding = r.Byte()
 	b.Number = r.Uvarint()
@@ -212,6 +235,12 @@ func readHeader(r *wire.Reader, number uint64, b *Block) (size uint64, encoding 
 	b.Positions = b.Positions[:0]
 	for range n {
 		b.Positions = append(b.Positions, Position{Source: r.String(), Next: r.Uvarint()})
+	}
+	b.Runs = b.Runs[:0]
+	if version == runsVersion {
+		for range r.Count() {
+			b.Runs = append(b.Runs, Run{Partition: r.String(), Count: int(r.Uvarint())})
+		}
 	}
 	size = r.Uvarint()
 	switch {
@@ -225,9 +254,39 @@ func readHeader(r *wire.Reader, number uint64, b *Block) (size uint64, encoding 
 		return 0, 0, fmt.Errorf("unknown encoding %d", encoding)
 	case count > math.MaxInt || size > MaxPayloadBytes:
 		return 0, 0, fmt.Errorf("%d records in %d bytes", count, size)
+	case version == runsVersion && !isRuns(b.Runs, int(count)):
+		return 0, 0, fmt.Errorf("%d records in runs of %v", count, b.Runs)
 	}
 	b.Count = int(count)
 	return size, encoding, nil
+}
+
+// isRuns says whether these are runs of so many records in all.
+func isRuns(runs []Run, count int) bool {
+	for _, run := range runs {
+		if run.Count < 0 || run.Count > count {
+			return false
+		}
+		count -= run.Count
+	}
+	return count == 0 && len(runs) > 0
+}
+
+// extend adds records of one partition to runs of so many.
+func extend(runs []Run, before int, partition string, count int) []Run {
+	if len(runs) == 0 {
+		if partition == "" {
+			return nil
+		}
+		if before > 0 {
+			runs = append(runs, Run{Count: before})
+		}
+	}
+	if n := len(runs); n > 0 && runs[n-1].Partition == partition {
+		runs[n-1].Count += count
+		return runs
+	}
+	return append(runs, Run{Partition: partition, Count: count})
 }
 
 // check says why b cannot be appended.
@@ -237,6 +296,8 @@ func (b *Block) check() error {
 		return fmt.Errorf("%w: a block of %v", ErrInvalid, b.Kind)
 	case b.Count < 0:
 		return fmt.Errorf("%w: a block of %d records", ErrInvalid, b.Count)
+	case len(b.Runs) > 0 && !isRuns(b.Runs, b.Count):
+		return fmt.Errorf("%w: a block of %d records in runs of %v", ErrInvalid, b.Count, b.Runs)
 	case len(b.Payload) > MaxPayloadBytes:
 		return fmt.Errorf("%w: a payload of %d bytes, at most %d fit", ErrInvalid, len(b.Payload), MaxPayloadBytes)
 	}

@@ -33,6 +33,15 @@ var anyBlock = rapid.Custom(func(t *rapid.T) *Block {
 	for range rapid.IntRange(0, 3).Draw(t, "positions") {
 		b.Positions = append(b.Positions, Position{rapid.String().Draw(t, "source"), rapid.Uint64().Draw(t, "next")})
 	}
+	if rapid.Bool().Draw(t, "has runs") {
+		left := b.Count
+		for range rapid.IntRange(0, 3).Draw(t, "runs") {
+			n := rapid.IntRange(0, left).Draw(t, "run")
+			b.Runs = append(b.Runs, Run{rapid.String().Draw(t, "partition"), n})
+			left -= n
+		}
+		b.Runs = append(b.Runs, Run{rapid.String().Draw(t, "partition"), left})
+	}
 	part := rapid.SliceOfN(rapid.Byte(), 0, 200).Draw(t, "part")
 	b.Payload = bytes.Repeat(part, rapid.SampledFrom([]int{1, 1, 50}).Draw(t, "repeat"))
 	return b
@@ -88,7 +97,7 @@ func TestLargePayloadsAreCompressedOnlyIfItPays(t *testing.T) {
 func TestEveryFlippedBitIsDetected(t *testing.T) {
 	c := testCodec(t)
 	for _, payload := range [][]byte{[]byte("a few bytes"), bytes.Repeat([]byte("compressed "), 1000)} {
-		b := Block{Number: 7, Kind: Events, Time: 99, Count: 3, Positions: []Position{{"file", 5}}, Payload: payload}
+		b := Block{Number: 7, Kind: Events, Time: 99, Count: 3, Positions: []Position{{"file", 5}}, Runs: []Run{{"a", 2}, {"", 1}}, Payload: payload}
 		v := c.append(nil, &b)
 		for bit := range len(v) * 8 {
 			v[bit/8] ^= 1 << (bit % 8)
@@ -125,7 +134,8 @@ func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
 	}{
 		{"unchanged", 7, func(v []byte) []byte { return v }, true},
 		{"another number", 8, func(v []byte) []byte { return v }, false},
-		{"version", 7, func(v []byte) []byte { v[0]++; return v }, false},
+		{"version", 7, func(v []byte) []byte { v[0] += 2; return v }, false},
+		{"runs that are not there", 7, func(v []byte) []byte { v[0]++; return v }, false},
 		{"kind 0", 7, func(v []byte) []byte { v[1] = 0; return v }, false},
 		{"kind 5", 7, func(v []byte) []byte { v[1] = 5; return v }, false},
 		{"encoding", 7, func(v []byte) []byte { v[2] = 2; return v }, false},
@@ -150,6 +160,7 @@ func FuzzDecode(f *testing.F) {
 	for _, b := range []Block{
 		{Number: 1, Kind: Events},
 		{Number: 1, Kind: Catalogue, Time: -1, Count: 9, Payload: []byte("payload"), Positions: []Position{{"a", 1}, {"b", 2}}},
+		{Number: 1, Kind: Events, Count: 5, Payload: []byte("payload"), Runs: []Run{{"t/0", 3}, {"", 2}, {"t/1", 0}}},
 		{Number: 1, Kind: Config, Payload: bytes.Repeat([]byte("abc"), 3000)},
 	} {
 		body, _ := openValue(c.append(nil, &b))

@@ -63,7 +63,11 @@ func show(b *Block) string {
 	if len(payload) > 40 {
 		payload = fmt.Sprintf("%s... %d bytes", payload[:20], len(payload))
 	}
-	return fmt.Sprintf("%d %v t=%d n=%d %v %q", b.Number, b.Kind, b.Time, b.Count, b.Positions, payload)
+	text := fmt.Sprintf("%d %v t=%d n=%d %v %q", b.Number, b.Kind, b.Time, b.Count, b.Positions, payload)
+	if len(b.Runs) > 0 {
+		text += fmt.Sprint(" of ", b.Runs)
+	}
+	return text
 }
 
 // scanAll shows the blocks from a number on.

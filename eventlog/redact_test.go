@@ -23,7 +23,7 @@ func view(user, item, ids string) *event.Event {
 }
 
 func eventBlock(list ...*event.Event) *Block {
-	b := &Block{Kind: Events, Time: 1, Count: len(list), Positions: []Position{{"file", 9}}}
+	b := &Block{Kind: Events, Time: 1, Count: len(list), Positions: []Position{{"file", 9}}, Runs: []Run{{"p", 0}, {"q", len(list)}}}
 	for _, e := range list {
 		b.Payload = event.AppendEvent(b.Payload, e)
 	}
@@ -246,7 +246,7 @@ func positions(t *testing.T, l *Log) []string {
 	t.Helper()
 	var got []string
 	if err := l.Scan(1, func(b *Block) error {
-		got = append(got, fmt.Sprint(b.Number, b.Kind, b.Time, b.Count, b.Positions))
+		got = append(got, fmt.Sprint(b.Number, b.Kind, b.Time, b.Count, b.Positions, b.Runs))
 		return nil
 	}); err != nil {
 		t.Fatal(err)

@@ -8,10 +8,10 @@ import (
 	"slices"
 
 	"millrace/engine/checkpoint"
+	"millrace/engine/eventclock"
 	"millrace/event"
 	"millrace/event/wire"
 	"millrace/operator"
-	"millrace/operator/watermark"
 	"millrace/state"
 )
 
@@ -98,12 +98,19 @@ func catalogueTables(changes []event.Change) []state.Table {
 
 // metaVersion is the version of the format that meta writes. Version 1 did not
 // count repeats, version 2 did not have the state of the watermark's strategy.
-const metaVersion = 3
+// Version 4 has that of partitions too, and is written only where there are any.
+const (
+	metaVersion      = 3
+	partitionVersion = 4
+)
 
 // meta is what a checkpoint holds besides keyed state.
 func (c *core) meta() []byte {
 	b := []byte{metaVersion}
-	b = wire.AppendVarint(b, int64(c.source.StreamTime()))
+	if !c.clock.Plain() {
+		b[0] = partitionVersion
+	}
+	b = wire.AppendVarint(b, int64(c.clock.StreamTime()))
 	b = wire.AppendUvarint(b, c.events)
 	b = wire.AppendUvarint(b, c.repeats)
 	b = wire.AppendBytes(b, c.config)
@@ -112,7 +119,11 @@ func (c *core) meta() []byte {
 		b = wire.AppendString(b, name)
 		b = wire.AppendUvarint(b, c.positions[name])
 	}
-	return wire.AppendBytes(b, c.source.AppendTo(nil))
+	b = wire.AppendBytes(b, c.clock.AppendSource(nil))
+	if !c.clock.Plain() {
+		b = wire.AppendBytes(b, c.clock.AppendTo(nil))
+	}
+	return b
 }
 
 // restore loads the newest checkpoint, if there is one.
@@ -135,7 +146,7 @@ func (c *core) restore(o *Options) error {
 		}
 	}
 	c.block = latest.Block
-	if err := m.restoreWatermark(c.source); err != nil {
+	if err := m.restoreTime(c.clock); err != nil {
 		return fmt.Errorf("checkpoint of block %d: watermark: %w", latest.Block, err)
 	}
 	return c.load(o)
@@ -148,24 +159,28 @@ type checkpointMeta struct {
 	config          []byte
 	positions       map[string]uint64
 	watermark       []byte // the state of the strategy, nil before version 3
+	clock           []byte // that of the partitions, nil before version 4
 }
 
-// restoreWatermark has a strategy go on where the checkpoint's stood.
-func (m *checkpointMeta) restoreWatermark(s watermark.Strategy) error {
-	if m.watermark != nil {
-		return s.Load(wire.NewReader(m.watermark))
+// restoreTime has a clock go on where the checkpoint's stood.
+func (m *checkpointMeta) restoreTime(c *eventclock.Clock) error {
+	if m.watermark == nil {
+		if m.streamTime != event.MinTime {
+			c.Pass(m.streamTime)
+		}
+		return nil
 	}
-	if m.streamTime != event.MinTime {
-		s.Observe(m.streamTime, m.streamTime, false)
+	if err := c.LoadSource(wire.NewReader(m.watermark)); err != nil || m.clock == nil {
+		return err
 	}
-	return nil
+	return c.Load(wire.NewReader(m.clock))
 }
 
 func parseMeta(latest *state.Checkpoint) (checkpointMeta, error) {
 	r := wire.NewReader(latest.Meta)
 	version := r.Byte()
-	if version < 1 || version > metaVersion {
-		return checkpointMeta{}, fmt.Errorf("checkpoint of block %d has format %d: this release reads 1 to %d", latest.Block, version, metaVersion)
+	if version < 1 || version > partitionVersion {
+		return checkpointMeta{}, fmt.Errorf("checkpoint of block %d has format %d: this release reads 1 to %d", latest.Block, version, partitionVersion)
 	}
 	m := checkpointMeta{streamTime: event.Time(r.Varint()), events: r.Uvarint(), positions: map[string]uint64{}}
 	if version > 1 {
@@ -178,6 +193,9 @@ func parseMeta(latest *state.Checkpoint) (checkpointMeta, error) {
 	}
 	if version > 2 {
 		m.watermark = slices.Clone(r.Bytes())
+	}
+	if version >= partitionVersion {
+		m.clock = slices.Clone(r.Bytes())
 	}
 	if r.Err() != nil {
 		return m, fmt.Errorf("checkpoint of block %d: %w", latest.Block, r.Err())
@@ -210,7 +228,7 @@ func (c *core) load(o *Options) error {
 		return err
 	}
 	c.index.Load(slices.Values(items), slices.Values(users))
-	c.pipeline.Resume(c.source.Watermark())
+	c.pipeline.Resume(c.clock.Watermark())
 	return nil
 }
 

@@ -5,12 +5,12 @@ import (
 	"slices"
 
 	"millrace/catalog"
+	"millrace/engine/eventclock"
 	"millrace/engine/pipeline"
 	"millrace/event"
 	"millrace/event/wire"
 	"millrace/eventlog"
 	"millrace/operator"
-	"millrace/operator/watermark"
 	"millrace/state"
 )
 
@@ -26,7 +26,7 @@ type core struct {
 	block     uint64
 	config    []byte
 	positions map[string]uint64 // how far each import has got
-	source    watermark.Strategy
+	clock     *eventclock.Clock
 	index     *catalog.Index
 	users     userSet
 	program   *Program // nil before the first configuration record
@@ -59,7 +59,7 @@ func newCore(o Options, index *catalog.Index) *core {
 		build: o.Build, shards: o.Shards, parallelism: o.Parallelism, duplicates: o.Duplicates,
 		index: index, positions: map[string]uint64{}, users: newUserSet(),
 	}
-	c.source = watermark.NewMonotonous() // until there is a configuration
+	c.clock = eventclock.New()
 	c.names.Type = func(b []byte) string {
 		if name, ok := c.program.Types.Canonical(b); ok {
 			return name
@@ -99,6 +99,7 @@ func (c *core) apply(b *eventlog.Block) error {
 	case eventlog.Events:
 		err = c.applyEvents(b)
 	case eventlog.Tick:
+		c.clock.StartBlock(b.Time)
 		err = c.finish(b)
 	default:
 		err = fmt.Errorf("%w: unknown kind of block %d", eventlog.ErrCorrupt, b.Kind)
@@ -120,7 +121,10 @@ func (c *core) applyEvents(b *eventlog.Block) error {
 	}
 	r := wire.NewReader(b.Payload)
 	var e event.Enriched
+	c.clock.StartBlock(b.Time)
+	runs := originsOf(b)
 	for row := range b.Count {
+		runs.enter(c.clock, row)
 		event.ReadEvent(r, &e.Event, &c.names)
 		if r.Err() != nil {
 			return fmt.Errorf("event %d: %w: %w", row, eventlog.ErrCorrupt, r.Err())
@@ -130,8 +134,7 @@ func (c *core) applyEvents(b *eventlog.Block) error {
 		}
 		c.row = row
 		c.enrich(&e, row)
-		m := operator.Meta{Time: e.Time, Watermark: c.source.Watermark()}
-		c.source.Observe(e.Time, b.Time, c.program.Punctuation != nil && c.program.Punctuation(&e.Event))
+		m := c.clock.Stamp(e.Time, b.Time, c.program.Punctuation != nil && c.program.Punctuation(&e.Event))
 		if m.Effective() != m.Time {
 			c.late++
 		}
@@ -144,12 +147,35 @@ func (c *core) applyEvents(b *eventlog.Block) error {
 			c.folding = false
 		}
 	}
+	runs.enter(c.clock, b.Count)
 	c.events += uint64(b.Count - len(b.Skipped))
 	return c.finish(b)
 }
 
+// origins goes along a block's runs.
+type origins struct {
+	runs  []eventlog.Run
+	until int // the first row after the run that was entered last
+}
+
+func originsOf(b *eventlog.Block) origins {
+	if len(b.Runs) == 0 && b.Count > 0 {
+		return origins{runs: []eventlog.Run{{Count: b.Count}}}
+	}
+	return origins{runs: b.Runs}
+}
+
+// enter tells the clock of the runs that begin up to a row.
+func (o *origins) enter(c *eventclock.Clock, row int) {
+	for len(o.runs) > 0 && o.until <= row {
+		c.Enter(o.runs[0].Partition)
+		o.until += o.runs[0].Count
+		o.runs = o.runs[1:]
+	}
+}
+
 func (c *core) finish(b *eventlog.Block) error {
-	return c.pipeline.Finish(pipeline.Moment{Watermark: c.source.Watermark(), Processing: b.Time})
+	return c.pipeline.Finish(pipeline.Moment{Watermark: c.clock.Watermark(), Processing: b.Time})
 }
 
 // enrich attaches what the catalogue knows, and creates what it does not.
@@ -216,12 +242,10 @@ func (c *core) configure(config []byte) error {
 		return fmt.Errorf("configure: %w", err)
 	}
 	c.program, c.pipeline, c.config = program, p, config
-	source := program.Watermarks()
-	if err := source.Load(wire.NewReader(c.source.AppendTo(nil))); err != nil {
+	if c.clock, err = c.clock.With(program.time()); err != nil {
 		return fmt.Errorf("configure: take over the watermark: %w", err)
 	}
-	c.source = source
-	p.Resume(source.Watermark())
+	p.Resume(c.clock.Watermark())
 	return nil
 }
 

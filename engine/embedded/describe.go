@@ -3,6 +3,7 @@ package embedded
 import (
 	"fmt"
 
+	"millrace/engine/eventclock"
 	"millrace/event"
 	"millrace/operator"
 	"millrace/state"
@@ -68,11 +69,14 @@ func Describe(backend state.Backend, build func(config []byte) (*Program, error)
 		Events: m.events - m.repeats, Config: m.config,
 	}
 	if program, err := build(m.config); err == nil && m.streamTime != event.MinTime {
-		w := program.Watermarks()
-		if err := m.restoreWatermark(w); err != nil {
+		clock, err := eventclock.New().With(program.time())
+		if err == nil {
+			err = m.restoreTime(clock)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("watermark: %w", err)
 		}
-		d.Watermark = w.Watermark()
+		d.Watermark = clock.Watermark()
 	}
 	err = backend.Load(func(stage string, key, value []byte) error {
 		if n := len(d.Stages); n == 0 || d.Stages[n-1].Name != stage { // keys come by stage

@@ -12,6 +12,7 @@ import (
 
 	"millrace/catalog"
 	"millrace/engine/checkpoint"
+	"millrace/engine/eventclock"
 	"millrace/event"
 	"millrace/eventlog"
 	"millrace/operator"
@@ -36,9 +37,17 @@ type Program struct {
 	Types    *event.Types
 	// Watermarks makes the strategy of the source: how far event time has come.
 	Watermarks func() watermark.Strategy
+	// Partitions has event time be followed in each partition of the source
+	// that the log tells apart; nil takes them for one.
+	Partitions *eventclock.Partitions
 	// Punctuation says which events are punctuation marks, for a strategy that
 	// goes by them; nil means that none is. It must be a pure function.
 	Punctuation func(*event.Event) bool
+}
+
+// time is how event time is followed.
+func (p *Program) time() eventclock.Options {
+	return eventclock.Options{Source: p.Watermarks, Partitions: p.Partitions}
 }
 
 // Options are the parts that an engine is wired to.
@@ -218,7 +227,10 @@ func (e *Engine) tick() {
 		return
 	}
 	now := e.options.Now()
-	if now.Sub(e.arrived) < TickAfter || !e.core.pipeline.Due(event.FromGo(now)) {
+	if now.Sub(e.arrived) < TickAfter {
+		return
+	}
+	if at := event.FromGo(now); !e.core.pipeline.Due(at) && !e.core.clock.Lapses(at) {
 		return
 	}
 	e.arrived = now // one at a time

@@ -66,7 +66,7 @@ func (e *Engine) answer() error {
 		return err
 	}
 	writes = append(writes, gone)
-	if err := e.options.Views.Publish(e.core.block, e.core.source.StreamTime(), writes...); err != nil {
+	if err := e.options.Views.Publish(e.core.block, e.core.clock.StreamTime(), writes...); err != nil {
 		return fmt.Errorf("publish views: %w", err)
 	}
 	e.core.pipeline.Recycle()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"millrace/engine/checkpoint"
+	"millrace/engine/eventclock"
 	"millrace/event"
 	"millrace/event/wire"
 	"millrace/eventlog"
@@ -157,8 +158,10 @@ func (s *simulation) step() {
 		s.append(s.events())
 	case n == 10:
 		s.append(s.catalogue())
+	case n == 20:
+		s.append(s.block(eventlog.Tick, 0, nil))
 	case n == 11:
-		s.append(s.block(eventlog.Config, 1, []byte(strconv.Itoa(1+s.random.IntN(2)))))
+		s.append(s.block(eventlog.Config, 1, []byte(strconv.Itoa(1+s.random.IntN(4)))))
 	case n == 12:
 		s.crash()
 		s.check("after a crash")
@@ -217,7 +220,22 @@ func (s *simulation) events() *eventlog.Block {
 		}
 		payload = event.AppendEvent(payload, &e)
 	}
-	return s.block(eventlog.Events, n, payload)
+	b := s.block(eventlog.Events, n, payload)
+	if s.random.IntN(3) > 0 {
+		b.Runs = s.runs(n)
+	}
+	return b
+}
+
+// runs say that records came from partitions, some of which have none yet.
+func (s *simulation) runs(n int) (runs []eventlog.Run) {
+	for {
+		run := eventlog.Run{Partition: []string{"", "a", "b", "c"}[s.random.IntN(4)], Count: s.random.IntN(n + 1)}
+		if runs = append(runs, run); n == run.Count {
+			return runs
+		}
+		n -= run.Count
+	}
 }
 
 func (s *simulation) catalogue() *eventlog.Block {
@@ -408,7 +426,7 @@ func simulationProgram(config []byte) (*Program, error) {
 			return &first{operator.Out[hop](p, "hops"), operator.Out[repeat](p, "repeats"), operator.View[bytesValue](p, "users")}
 		},
 	})
-	if string(config) == "1" {
+	if string(config) != "2" {
 		operator.Add(operator.From[hop](h, "hops"), operator.Stage[string, secondState, hop]{
 			Name: "second", Subject: operator.SubjectItem, Version: 1,
 			Key: func(h *hop) string { return h.Item },
@@ -417,7 +435,14 @@ func simulationProgram(config []byte) (*Program, error) {
 			},
 		})
 	}
-	return &Program{Topology: t, Types: event.DefaultTypes(), Watermarks: watermarks}, t.Err()
+	p := &Program{Topology: t, Types: event.DefaultTypes(), Watermarks: watermarks}
+	if string(config) >= "3" {
+		p.Partitions = &eventclock.Partitions{
+			Idle: 3 * event.Second, Apart: string(config) == "3",
+			Strategy: func(string) watermark.Strategy { return watermark.NewBoundedOutOfOrderness(event.Second) },
+		}
+	}
+	return p, t.Err()
 }
 
 func watermarks() watermark.Strategy { return watermark.NewBoundedOutOfOrderness(2 * event.Second) }

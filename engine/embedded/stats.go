@@ -58,7 +58,7 @@ func (s *stats) block(a *appliedBlock, now time.Time, c *core) {
 	latency := now.Sub(b.Time.Go())
 	s.mutex.Lock()
 	s.now.Block, s.now.Events, s.now.Duplicates, s.now.Late = b.Number, c.events-c.repeats, c.repeats, c.late
-	s.now.StreamTime, s.now.Watermark = c.source.StreamTime(), c.source.Watermark()
+	s.now.StreamTime, s.now.Watermark = c.clock.StreamTime(), c.clock.Watermark()
 	s.now.LastLatency = latency
 	if now.Sub(s.keys) >= keysEvery {
 		s.now.Keys, s.keys = c.pipeline.Keys(), now
@@ -79,7 +79,7 @@ func (s *stats) recovered(c *core) {
 	defer s.mutex.Unlock()
 	s.now = Stats{
 		Block: c.block, Events: c.events - c.repeats, Duplicates: c.repeats, Keys: c.pipeline.Keys(),
-		StreamTime: c.source.StreamTime(), Watermark: c.source.Watermark(),
+		StreamTime: c.clock.StreamTime(), Watermark: c.clock.Watermark(),
 	}
 	s.positions = maps.Clone(c.positions)
 }

@@ -57,6 +57,36 @@ func NewCombined(n int, idleTimeout event.Duration, strategy func() Strategy) *C
 	return c
 }
 
+// Add adds a partition and returns its number. Until its first record, or until
+// it is idle, it holds the watermark.
+func (c *Combined) Add(strategy Strategy) int {
+	active := event.MinTime
+	if c.now > event.MinTime {
+		active = c.now
+	}
+	c.partitions = append(c.partitions, partition{strategy: strategy, active: active})
+	c.bounds = append(c.bounds, event.MinTime)
+	return len(c.partitions) - 1
+}
+
+// Raise has the watermark be at least this.
+func (c *Combined) Raise(watermark event.Time) { c.watermark = max(c.watermark, watermark) }
+
+// Lapses reports whether a block that begins at a processing time would make a
+// partition idle.
+func (c *Combined) Lapses(processing event.Time) bool {
+	if c.idleTimeout <= 0 {
+		return false
+	}
+	for i := range c.partitions {
+		p := &c.partitions[i]
+		if !p.idle && !p.ended && p.active != event.MinTime && processing-p.active >= c.idleTimeout {
+			return true
+		}
+	}
+	return false
+}
+
 // StartBlock tells the recorded processing time of the block that begins. It
 // decides which partitions are idle, so the watermark may move. A time before
 // that of an earlier block counts as that.

@@ -2,6 +2,7 @@ package watermark
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -278,3 +279,66 @@ func TestNoAllocations(t *testing.T) {
 }
 
 var sink event.Time
+
+// TestNamed: a Named is the Combined of the partitions that it has met, and
+// restored it goes on in the same way with others that are new.
+func TestNamed(t *testing.T) {
+	for _, kind := range kinds {
+		rapid.Check(t, func(t *rapid.T) {
+			names := []string{"x", "", "y"}
+			n := NewNamed(20, func(string) Strategy { return kind.make() })
+			c := NewCombined(0, 20, nil)
+			var met []string
+			for i, s := range steps(t) {
+				if rapid.IntRange(0, 9).Draw(t, "saved") == 0 {
+					saved := n.AppendTo(nil)
+					into := NewNamed(20, func(string) Strategy { return kind.make() })
+					r := wire.NewReader(saved)
+					if err := errors.Join(into.Load(r), r.End()); err != nil || string(into.AppendTo(nil)) != string(saved) {
+						t.Fatalf("load: %v", err)
+					}
+					n = into
+				}
+				if s.partition >= 0 {
+					name := names[s.partition]
+					if s.partition = slices.Index(met, name); s.partition < 0 {
+						s.partition = c.Add(kind.make())
+						met = append(met, name)
+					}
+					if number := n.Number(name); number != s.partition {
+						t.Fatalf("step %d: %q is number %d, want %d", i, name, number, s.partition)
+					}
+				} else if want := c.Lapses(s.processing); n.Lapses(s.processing) != want {
+					t.Fatalf("step %d: lapses: want %t", i, want)
+				}
+				s.to(c)
+				s.to(n.Combined)
+				if n.Watermark() != c.Watermark() || n.StreamTime() != c.StreamTime() {
+					t.Fatalf("step %d %+v: watermark %d, want %d", i, s, n.Watermark(), c.Watermark())
+				}
+			}
+			if !slices.Equal(n.names, met) {
+				t.Fatalf("%q, want %q", n.names, met)
+			}
+		})
+	}
+}
+
+// TestLapses: a block at that time makes a partition idle, and one before does
+// not.
+func TestLapses(t *testing.T) {
+	c := NewCombined(0, 100, nil)
+	c.StartBlock(1000)
+	a := c.Add(NewMonotonous())
+	if c.Lapses(1099) || !c.Lapses(1100) {
+		t.Error("a new partition has its time")
+	}
+	c.Observe(a, 5, 1050, false)
+	if c.Lapses(1149) || !c.Lapses(1150) {
+		t.Error("a record gives it more")
+	}
+	c.StartBlock(1150)
+	if c.Lapses(9999) {
+		t.Error("one that is idle can not become so")
+	}
+}
