@@ -23,6 +23,8 @@ type Parts struct {
 	Redactor    Redactor
 	Recommender Recommender
 	Savepoints  Savepoints
+	// Systems are those of others that the server works with.
+	Systems []System
 
 	// Types are the event types that are accepted; nil means the defaults.
 	Types func() *event.Types
@@ -43,6 +45,14 @@ type Parts struct {
 	// Meter counts; package serve sets it.
 	Meter  *meter.Meter
 	Logger *slog.Logger
+}
+
+// System is one that the server works with and that fails by itself.
+type System struct {
+	Name string
+	// Err is nil while it works, or says in words that clients may read what does
+	// not.
+	Err func() error
 }
 
 func (p Parts) withDefaults() Parts {

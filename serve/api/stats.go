@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"iter"
+	"maps"
 	"net/http"
 	"runtime/metrics"
 	"slices"
@@ -41,6 +42,8 @@ type Components struct {
 	Engine      Component `json:"engine" doc:"What applies events. Once it has failed the server has to be restarted."`
 	Checkpoints Component `json:"checkpoints" doc:"While they can not be stored a restart takes longer; they are tried again all the time."`
 	Catalogue   Component `json:"catalogue" doc:"The database of items and users. While it is unavailable changes of items and users are refused with 503; it is tried again all the time."`
+	// Systems are those of others that the server works with.
+	Systems map[string]Component `json:"systems,omitempty" doc:"Systems that the configuration names, such as Kafka. While one is unavailable requests are answered all the same; it is tried again all the time."`
 }
 
 // Component is whether one part of the server works.
@@ -55,7 +58,7 @@ const Starting = "what is stored is being loaded"
 // StartingHealth is the health of a server that answers nothing yet.
 func StartingHealth(version string) Health {
 	c := Component{Status: statusUnavailable, Reason: Starting}
-	return Health{Status: "starting", Reason: Starting, Components: Components{c, c, c, c}, Version: version}
+	return Health{Status: "starting", Reason: Starting, Components: Components{Log: c, Engine: c, Checkpoints: c, Catalogue: c}, Version: version}
 }
 
 const (
@@ -82,14 +85,24 @@ func (a *API) components() Components {
 		// Health needs no key, and the error may name somebody.
 		c.Engine = Component{Status: statusFailed, Reason: engineStopped}
 	}
+	for _, s := range a.parts.Systems {
+		if c.Systems == nil {
+			c.Systems = map[string]Component{}
+		}
+		c.Systems[s.Name] = component(s.Err())
+	}
 	return c
 }
 
 // byName are the components, the gravest first.
 func (c *Components) byName() iter.Seq2[string, *Component] {
 	return func(yield func(string, *Component) bool) {
-		_ = yield("engine", &c.Engine) && yield("log", &c.Log) &&
+		more := yield("engine", &c.Engine) && yield("log", &c.Log) &&
 			yield("catalogue", &c.Catalogue) && yield("checkpoints", &c.Checkpoints)
+		for _, name := range slices.Sorted(maps.Keys(c.Systems)) {
+			system := c.Systems[name]
+			more = more && yield(name, &system)
+		}
 	}
 }
 
