@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -73,6 +74,7 @@ const (
 	prefixStatistics = 's' // one key: how many dead letters there are
 	prefixSkipped    = 'x' // + block number: which of its records are not applied
 	prefixStart      = 'a' // one key: the Start, unless it is the zero one
+	prefixIdentity   = 'i' // one key: the Identity, once somebody has asked for it
 )
 
 const keyBytes = 9
@@ -316,6 +318,29 @@ func (l *Log) begin() error {
 		return err
 	}
 	return l.load(l.store)
+}
+
+// Identity is what tells this log from every other one, also from another that
+// has begun at the same block: random, and the same for as long as the log is
+// there. What was made of blocks, and is kept elsewhere, is kept under it. It is
+// made when it is first asked for.
+func (l *Log) Identity() (string, error) {
+	if err := l.enter(); err != nil {
+		return "", err
+	}
+	v, closer, err := l.db.Get([]byte{prefixIdentity})
+	if err == nil {
+		id := string(v)
+		release(closer)
+		l.leave()
+		return id, nil
+	}
+	l.leave()
+	if !errors.Is(err, pebble.ErrNotFound) {
+		return "", storeError(err)
+	}
+	id := rand.Text()
+	return id, l.update(func(b *pebble.Batch) error { return b.Set([]byte{prefixIdentity}, []byte(id), nil) })
 }
 
 // release closes an iterator or a value of Pebble whose errors were looked at.

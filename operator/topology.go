@@ -251,3 +251,15 @@ func From[O any](h Handle, port string) Stream[O] {
 	h.t.fail("stage %q has no port %q", n.Name, port)
 	return direct[O](h.t, SourceNode, port)
 }
+
+// PortsOf are the output ports of a stage that emit records of type O, in the
+// order in which they were declared.
+func PortsOf[O any](n *Node) []string {
+	var ports []string
+	for _, o := range n.outputs {
+		if o.kind == fmt.Sprintf("%T", *new(O)) {
+			ports = append(ports, o.name)
+		}
+	}
+	return ports
+}

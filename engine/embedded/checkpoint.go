@@ -75,8 +75,14 @@ func (s subject) Encode(stop func() bool) bool { return s.core.pipeline.Encode(s
 // Take takes the writes of the pipeline.
 func (s subject) Take() []state.Table { return s.core.pipeline.TakeWrites() }
 
-// Prepare has SQL know the catalogue first.
-func (s subject) Prepare(c *state.Checkpoint) error { return s.sink.sync(c.Block) }
+// Prepare has SQL know the catalogue first, and everything published: what
+// comes after a checkpoint is published again, what came before it is not.
+func (s subject) Prepare(c *state.Checkpoint) error {
+	if err := s.sink.sync(c.Block); err != nil {
+		return err
+	}
+	return s.syncPublications(c.Block)
+}
 
 // catalogueTables encodes catalogue changes as keyed state.
 func catalogueTables(changes []event.Change) []state.Table {

@@ -11,6 +11,7 @@ import (
 	"millrace/event/wire"
 	"millrace/eventlog"
 	"millrace/operator"
+	"millrace/operator/publish"
 	"millrace/state"
 )
 
@@ -38,6 +39,9 @@ type core struct {
 	changes  []event.Change // of the catalogue, by the blocks since takeChanges
 	repeated [][]int        // by shard: rows of the block that were ignored
 
+	publishes bool                // somebody takes publications
+	published []*[]publish.Record // of the block, by stage, port and shard
+
 	// What a configuration has left without a stage, until it is deleted.
 	orphans     []state.Table
 	orphanViews []string
@@ -57,7 +61,7 @@ type core struct {
 func newCore(o Options, index *catalog.Index) *core {
 	c := &core{
 		build: o.Build, shards: o.Shards, parallelism: o.Parallelism, duplicates: o.Duplicates,
-		index: index, positions: map[string]uint64{}, users: newUserSet(),
+		index: index, positions: map[string]uint64{}, users: newUserSet(), publishes: o.Publications != nil,
 	}
 	c.clock = eventclock.New()
 	c.names.Type = func(b []byte) string {
@@ -224,7 +228,9 @@ func (c *core) configure(config []byte) error {
 		return fmt.Errorf("configure: %w", err)
 	}
 	c.repeated = make([][]int, c.shards)
-	p, err := pipeline.New(program.Topology, pipeline.Options{Shards: c.shards, Parallelism: c.parallelism, Taps: c.taps()})
+	p, err := pipeline.New(program.Topology, pipeline.Options{
+		Shards: c.shards, Parallelism: c.parallelism, Taps: append(c.taps(), c.publications(program.Topology)...),
+	})
 	if err != nil {
 		return fmt.Errorf("configure: %w", err)
 	}

@@ -69,6 +69,8 @@ type Options struct {
 	// Duplicates names the stage and port whose records say which events of a
 	// block were ignored; Row reads the position from such a record.
 	Duplicates Duplicates
+	// Publications takes what stages publish; nil means that nobody does.
+	Publications Publications
 	// AllowNonRestoredState drops the state of stages that the program does not
 	// have, instead of refusing to begin without it.
 	AllowNonRestoredState bool
@@ -205,7 +207,7 @@ func (e *Engine) run() {
 		case <-tick.C:
 			e.checkpoint(false)
 			e.tick()
-			err = e.saver.Failed()
+			err = cmp.Or(e.saver.Failed(), e.publicationsErr())
 		case <-e.stop:
 			e.drain()
 			return
@@ -272,6 +274,7 @@ func (e *Engine) process(b *eventlog.Block, more bool) error {
 		e.noteTypes()
 	}
 	e.sink.put(b.Number, e.core.takeChanges())
+	e.handOver(b)
 	e.unpublished.add(b, began, e.core.takeDuplicates())
 	if more && e.unpublished.patient(e.options.Now(), e.options.PublishInterval) {
 		return nil
@@ -325,10 +328,11 @@ func (e *Engine) Stopped() <-chan struct{} { return e.stopped }
 func (e *Engine) Close() error {
 	e.closing.Do(func() { close(e.stop) })
 	e.sink.end()
+	e.endPublications()
 	<-e.stopped
 	e.saver.Close()
 	e.sink.close()
-	if err := e.Err(); errors.Is(err, checkpoint.ErrTooManyFailures) {
+	if err := e.Err(); errors.Is(err, checkpoint.ErrTooManyFailures) || e.publicationsErr() != nil {
 		return err
 	}
 	return errors.Join(e.Err(), cmp.Or(e.sink.err(), e.CheckpointErr())) // a checkpoint waits for SQL

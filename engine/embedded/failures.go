@@ -205,6 +205,7 @@ func (e *Engine) replay(careful uint64) error {
 			return err
 		}
 		e.sink.put(b.Number, e.core.takeChanges())
+		e.handOver(b)
 		e.core.takeDuplicates()
 		return nil
 	})

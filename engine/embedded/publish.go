@@ -1,12 +1,106 @@
 package embedded
 
 import (
+	"context"
 	"fmt"
 	"time"
 
+	"millrace/engine/pipeline"
 	"millrace/eventlog"
 	"millrace/operator"
+	"millrace/operator/publish"
+	"millrace/sink"
 )
+
+// Publications takes what stages publish, block by block, for other systems. A
+// sink.Publisher is one.
+type Publications interface {
+	// Put takes what a block publishes. It may wait for room, until End. A
+	// block that it was given before it ignores: recovery folds blocks again.
+	Put(sink.Block)
+	// Sync returns once everything up to a block is where it belongs, or with
+	// the reason why it is not.
+	Sync(ctx context.Context, block uint64) error
+	// Err is nil until nothing can be published any more, which stops the
+	// engine.
+	Err() error
+	// End says that the engine is to stop: Put waits no more.
+	End()
+}
+
+// publications connects the engine to what stages publish: a list for each
+// stage, port and shard, so that what is published for a key is in one list, in
+// its order, whatever the number of shards.
+func (c *core) publications(t *operator.Topology) []pipeline.Tap {
+	c.published = nil
+	if !c.publishes {
+		return nil
+	}
+	var taps []pipeline.Tap
+	for _, n := range t.Nodes() {
+		for _, port := range operator.PortsOf[publish.Record](n) {
+			taps = append(taps, pipeline.Tap{Stage: n.Name, Port: port, Sink: func(int) operator.RawSink {
+				list := &[]publish.Record{}
+				c.published = append(c.published, list)
+				return func(_ operator.Meta, record any) { *list = append(*list, *record.(*publish.Record)) }
+			}})
+		}
+	}
+	return taps
+}
+
+// takePublications hands over what the last block has published. It is called
+// after every block.
+func (c *core) takePublications() []publish.Record {
+	n := 0
+	for _, list := range c.published {
+		n += len(*list)
+	}
+	if n == 0 {
+		return nil
+	}
+	records := make([]publish.Record, 0, n)
+	for _, list := range c.published {
+		records = append(records, *list...)
+		clear(*list)
+		*list = (*list)[:0]
+	}
+	return records
+}
+
+// handOver hands over what a block has published.
+func (e *Engine) handOver(b *eventlog.Block) {
+	if e.options.Publications != nil {
+		e.options.Publications.Put(sink.Block{Number: b.Number, Time: b.Time, Records: e.core.takePublications()})
+	}
+}
+
+// syncPublications returns once what was published up to a block is where it
+// belongs.
+func (e *Engine) syncPublications(block uint64) error {
+	if e.options.Publications == nil {
+		return nil
+	}
+	if err := e.options.Publications.Sync(context.Background(), block); err != nil {
+		return fmt.Errorf("publish results: %w", err)
+	}
+	return nil
+}
+
+// publicationsErr is why nothing can be published any more, nil if it can.
+func (e *Engine) publicationsErr() error {
+	if e.options.Publications == nil {
+		return nil
+	}
+	return e.options.Publications.Err()
+}
+
+// endPublications lets the engine go that waits to publish.
+func (e *Engine) endPublications() {
+	if e.options.Publications != nil {
+		e.options.Publications.End()
+	}
+}
 
 // publishedTogether bounds the blocks whose answers are published together.
 const publishedTogether = 8

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -16,7 +17,9 @@ import (
 	"millrace/event/wire"
 	"millrace/eventlog"
 	"millrace/operator"
+	"millrace/operator/publish"
 	"millrace/operator/watermark"
+	sinkmemory "millrace/sink/memory"
 	"millrace/state"
 	statememory "millrace/state/memory"
 	viewmemory "millrace/view/memory"
@@ -26,7 +29,10 @@ import (
 // memory, with a clock and background work that the simulation moves itself,
 // and crashes it at any point: everything that was not durable is gone. After
 // every recovery, and at the end, all state and all answers must equal those
-// of a clean replay of the durable blocks with another number of shards.
+// of a clean replay of the durable blocks with another number of shards, and
+// what was published must be what that publishes, each record once, in the order
+// of its key: transactions happen at any time, and fail before or after they
+// have taken place.
 // Everything follows from the seed, which a failure prints.
 
 // simulationRounds is how many scenarios `make test` runs; `make soak` more.
@@ -76,6 +82,9 @@ type simulation struct {
 	engine  *Engine
 	crashes int
 	users   int
+
+	topics       *sinkmemory.Topics
+	publications *steppedPublications
 }
 
 // simulatedLog holds the durable blocks.
@@ -106,6 +115,7 @@ func simulate(t *testing.T, seed uint64) *simulation {
 		t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 7)), clock: time.UnixMilli(1_700_000_000_000),
 		log: &simulatedLog{}, state: &simulatedState{Backend: statememory.New()},
 	}
+	s.topics = s.newTopics()
 	s.users = 1 + s.random.IntN(12)
 	s.log.blocks = append(s.log.blocks, s.block(eventlog.Config, 1, []byte("1")))
 	s.start()
@@ -135,7 +145,10 @@ func (s *simulation) now() time.Time {
 
 func (s *simulation) start() {
 	s.work = nil
-	e, err := open(s.options(1+s.random.IntN(4)), func(f func()) { s.work = append(s.work, f) })
+	o := s.options(1 + s.random.IntN(4))
+	s.publications = s.newPublications()
+	o.Publications = s.publications
+	e, err := open(o, func(f func()) { s.work = append(s.work, f) })
 	if err != nil {
 		s.t.Fatalf("seed %d: recovery: %v", s.seed, err)
 	}
@@ -153,7 +166,7 @@ func (s *simulation) crash() {
 
 func (s *simulation) step() {
 	s.clock = s.clock.Add(time.Duration(s.random.IntN(1500)) * time.Millisecond)
-	switch n := s.random.IntN(22); {
+	switch n := s.random.IntN(26); {
 	case n < 10:
 		s.append(s.events())
 	case n == 10:
@@ -168,6 +181,8 @@ func (s *simulation) step() {
 	case n == 13:
 		s.settle()
 		s.check("while it runs")
+	case n >= 22:
+		s.publications.Step(context.Background())
 	case n < 16 && len(s.work) > 0:
 		s.work[0]()
 		s.work = s.work[1:]
@@ -254,10 +269,13 @@ func (s *simulation) catalogue() *eventlog.Block {
 func (s *simulation) check(when string) {
 	o := s.options(1 + s.random.IntN(5))
 	o.State = statememory.New()
+	all := &allPublications{}
+	o.Publications = all
 	clean, err := open(o, func(f func()) { f() })
 	if err != nil {
 		s.t.Fatalf("seed %d: clean replay: %v", s.seed, err)
 	}
+	s.checkPublications(when, all)
 	differences, err := Compare(s.engine, clean, 5)
 	if err != nil {
 		s.t.Fatalf("seed %d: compare: %v", s.seed, err)
@@ -290,6 +308,7 @@ type firstState struct {
 const poison = "poison"
 
 type first struct {
+	records *operator.Output[publish.Record]
 	hops    *operator.Output[hop]
 	repeats *operator.Output[repeat]
 	view    *operator.ViewPort[bytesValue]
@@ -299,7 +318,7 @@ type bytesValue []byte
 
 func (b bytesValue) AppendBinary(dst []byte) ([]byte, error) { return append(dst, b...), nil }
 
-func (f *first) Fold(c *operator.Context, _ string, s *firstState, in *event.Enriched) {
+func (f *first) Fold(c *operator.Context, user string, s *firstState, in *event.Enriched) {
 	if in.Item == poison {
 		s.Count = -1 // what a panic leaves behind is not to be trusted
 		panic("it is poison")
@@ -324,6 +343,7 @@ func (f *first) Fold(c *operator.Context, _ string, s *firstState, in *event.Enr
 	s.Last = max(s.Last, c.Time)
 	c.SetTimer(s.Last + 4000)
 	f.hops.Emit(c.Time, hop{in.Item, event.WindowStart(c.Effective(), 3000)})
+	f.records.Emit(c.Time, publish.Record{Topic: "seen", Key: user, Value: fmt.Appendf(nil, "%d %s", s.Count, in.Item)})
 }
 
 func (f *first) Timer(c *operator.Context, _ string, s *firstState, at event.Time) {
@@ -361,7 +381,8 @@ type secondState struct {
 }
 
 type second struct {
-	view *operator.ViewPort[bytesValue]
+	records *operator.Output[publish.Record]
+	view    *operator.ViewPort[bytesValue]
 }
 
 func (*second) Fold(c *operator.Context, _ string, s *secondState, in *hop) {
@@ -372,9 +393,10 @@ func (*second) Fold(c *operator.Context, _ string, s *secondState, in *hop) {
 	c.SetTimer(in.Pane + 2999)
 }
 
-func (*second) Timer(_ *operator.Context, _ string, s *secondState, at event.Time) {
+func (o *second) Timer(_ *operator.Context, item string, s *secondState, at event.Time) {
 	s.Closed = s.Closed*3 + s.Open[at-2999]
 	delete(s.Open, at-2999)
+	o.records.Emit(at, publish.Record{Topic: "closed", Key: item, Value: fmt.Append(nil, s.Closed)})
 }
 
 func (*second) Append(dst []byte, s *secondState) []byte {
@@ -423,7 +445,7 @@ func simulationProgram(config []byte) (*Program, error) {
 		Name: "first", Subject: operator.SubjectUser, Version: 1,
 		Key: func(e *event.Enriched) string { return e.User },
 		New: func(p *operator.Ports) operator.Operator[string, firstState, event.Enriched] {
-			return &first{operator.Out[hop](p, "hops"), operator.Out[repeat](p, "repeats"), operator.View[bytesValue](p, "users")}
+			return &first{operator.Out[publish.Record](p, "records"), operator.Out[hop](p, "hops"), operator.Out[repeat](p, "repeats"), operator.View[bytesValue](p, "users")}
 		},
 	})
 	if string(config) != "2" {
@@ -431,7 +453,7 @@ func simulationProgram(config []byte) (*Program, error) {
 			Name: "second", Subject: operator.SubjectItem, Version: 1,
 			Key: func(h *hop) string { return h.Item },
 			New: func(p *operator.Ports) operator.Operator[string, secondState, hop] {
-				return &second{operator.View[bytesValue](p, "items")}
+				return &second{operator.Out[publish.Record](p, "closed"), operator.View[bytesValue](p, "items")}
 			},
 		})
 	}
