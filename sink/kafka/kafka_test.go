@@ -2,7 +2,7 @@ package kafka
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -79,11 +79,11 @@ func (g *target) read(isolation kgo.IsolationLevel) []*kgo.Record {
 		g.t.Fatal(err)
 	}
 	defer client.Close()
-	ends, err := admin.ListCommittedOffsets(ctx, names...)
+	ends, err := admin.ListEndOffsets(ctx, names...) // what was committed just now has no markers yet
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	left := 0
+	left, done := 0, map[string]bool{}
 	ends.Each(func(o kadm.ListedOffset) {
 		if o.Offset > 0 {
 			left++
@@ -96,7 +96,9 @@ func (g *target) read(isolation kgo.IsolationLevel) []*kgo.Record {
 			g.t.Fatal(err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
-			if end, _ := ends.Lookup(r.Topic, r.Partition); r.Offset == end.Offset-1 {
+			partition := fmt.Sprint(r.Topic, "/", r.Partition)
+			if end, _ := ends.Lookup(r.Topic, r.Partition); r.Offset >= end.Offset-1 && end.Offset > 0 && !done[partition] {
+				done[partition] = true
 				left--
 			}
 			if !r.Attrs.IsControl() {
@@ -120,5 +122,3 @@ func fake(t *testing.T) *target {
 func TestTransactionsOfAFakeCluster(t *testing.T) {
 	sinktest.Run(t, func(t *testing.T) sinktest.Target { return fake(t) })
 }
-
-var _ = errors.Is

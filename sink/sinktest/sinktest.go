@@ -83,7 +83,13 @@ func block(n uint64, records ...publish.Record) sink.Block {
 
 func want(t *testing.T, target Target, want ...publish.Record) {
 	t.Helper()
-	got := target.Records()
+	Same(t, target.Records(), want)
+}
+
+// Same demands that the same records were read as were published: each as often,
+// and those of a topic and key in their order.
+func Same(t *testing.T, got, want []publish.Record) {
+	t.Helper()
 	line := func(r publish.Record) string { return fmt.Sprintf("%s %q %q", r.Topic, r.Key, r.Value) }
 	sorted := func(records []publish.Record) []string {
 		slices.SortStableFunc(records, func(a, b publish.Record) int {
@@ -95,13 +101,20 @@ func want(t *testing.T, target Target, want ...publish.Record) {
 		}
 		return lines
 	}
-	a, b := sorted(got), sorted(slices.Clone(want))
+	a, b := sorted(slices.Clone(got)), sorted(slices.Clone(want))
 	if !slices.Equal(a, b) {
 		t.Errorf("%d records are committed, want %d:\n%s\nwant\n%s", len(a), len(b), cut(a), cut(b))
 	}
 }
 
-func cut(lines []string) string { return strings.Join(lines[:min(20, len(lines))], "\n") }
+// cut is the first of the lines, as far as people want to read them.
+func cut(lines []string) string {
+	short := slices.Clone(lines[:min(20, len(lines))])
+	for i, l := range short {
+		short[i] = l[:min(80, len(l))]
+	}
+	return strings.Join(short, "\n")
+}
 
 func testNew(t *testing.T, target Target) {
 	s := target.New(name)
