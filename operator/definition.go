@@ -14,6 +14,7 @@ type definition interface {
 	group(key string) int
 	bind(input int, sink any) any
 	ttl() *TTL
+	encodable() error
 }
 
 type typed[K Key, S, I any] struct {

@@ -5,8 +5,10 @@ import (
 	"reflect"
 
 	"millrace/event"
+	"millrace/event/wire"
 	"millrace/internal/hashindex"
 	"millrace/internal/splitmix"
+	"millrace/operator/codec"
 )
 
 // Exchange carries records from shards of one stage to shards of another, by
@@ -21,6 +23,25 @@ type Exchange interface {
 	Deliver(to int, into Table, most int) (more bool)
 	// Pending is how many records wait for a shard.
 	Pending(to int) int
+
+	// Encode is Deliver where the shard is another process: each is called with
+	// every record that waits for it, sender by sender, and its key. The bytes
+	// are valid during the call only. It needs an input with a form in bytes,
+	// see Node.Encodable, and so does Decode.
+	Encode(to int, each func(m Meta, key, record []byte))
+	// Decode adds a record that Encode has given, as if a sender had sent it to
+	// a shard. A record may go on using the bytes until it is delivered.
+	Decode(from, to int, m Meta, record []byte) error
+}
+
+// Record is what a type of records implements, on its pointer, that can cross to
+// a stage in another process.
+type Record interface {
+	// AppendRecord appends the record's bytes.
+	AppendRecord(dst []byte) []byte
+	// ReadRecord reads what AppendRecord wrote, over whatever the record was. A
+	// failure is left in r. What is no string may refer to the reader's input.
+	ReadRecord(r *wire.Reader)
 }
 
 // row is a record in flight.
@@ -38,9 +59,13 @@ type exchange[K Key, I any] struct {
 	key       func(*I) K
 	hash      func(K) uint64
 	combine   *Combiner[I]
-	broadcast func(*I) bool // nil if no record goes to every shard
+	broadcast func(*I) bool   // nil if no record goes to every shard
+	codec     *codec.Codec[I] // nil if records have no form in bytes
 	to        int
 	lanes     [][]lane[I] // by sender, by receiver
+
+	reader                wire.Reader // scratch, as are these
+	keyBytes, recordBytes []byte
 }
 
 // lane is what one sender has for one receiver. Lanes of two senders are not
@@ -59,7 +84,7 @@ type lane[I any] struct {
 func (d typed[K, S, I]) newExchange(from, to int) Exchange {
 	x := &exchange[K, I]{
 		key: d.stage.Key, hash: hasher[K](), combine: d.stage.Combine, broadcast: d.stage.Broadcast,
-		to: to, lanes: make([][]lane[I], from),
+		codec: d.codec(), to: to, lanes: make([][]lane[I], from),
 	}
 	pointers := holdsPointers(reflect.TypeFor[I]())
 	for i := range x.lanes {
@@ -189,6 +214,62 @@ func (x *exchange[K, I]) Pending(to int) int {
 		n += len(l.rows) - l.delivered
 	}
 	return n
+}
+
+// codec is how inputs of the stage are written, nil if they can not be.
+func (d typed[K, S, I]) codec() *codec.Codec[I] {
+	if d.stage.Codec != nil {
+		return d.stage.Codec
+	}
+	if _, ok := any(new(I)).(Record); !ok {
+		return nil
+	}
+	return &codec.Codec[I]{
+		Append: func(dst []byte, v *I) []byte { return any(v).(Record).AppendRecord(dst) },
+		Load:   func(r *wire.Reader, v *I) { any(v).(Record).ReadRecord(r) },
+	}
+}
+
+func (d typed[K, S, I]) encodable() error {
+	if d.codec() != nil {
+		return nil
+	}
+	return fmt.Errorf("%w: the inputs of stage %q can not cross to another process: %T is no operator.Record, and the stage has no Codec",
+		ErrTopology, d.stage.Name, new(I))
+}
+
+// Encodable is nil if the inputs of the stage have a form in bytes, so that they
+// can come from another process, or an ErrTopology.
+func (n *Node) Encodable() error { return n.def.encodable() }
+
+// Encode empties the lanes.
+func (x *exchange[K, I]) Encode(to int, each func(m Meta, key, record []byte)) {
+	for from := range x.lanes {
+		l := &x.lanes[from][to]
+		for i := range l.rows {
+			r := &l.rows[i]
+			x.keyBytes = KeyBytes(x.keyBytes[:0], x.key(&r.record))
+			x.recordBytes = x.codec.Append(x.recordBytes[:0], &r.record)
+			each(r.Meta, x.keyBytes, x.recordBytes)
+		}
+		if len(l.rows) > 0 {
+			l.empty()
+		}
+	}
+}
+
+// Decode reads the record into its place in the lane.
+func (x *exchange[K, I]) Decode(from, to int, m Meta, record []byte) error {
+	l := &x.lanes[from][to]
+	n := len(l.rows)
+	l.rows = append(l.rows, row[I]{Meta: m})
+	x.reader.Reset(record)
+	x.codec.Load(&x.reader, &l.rows[n].record)
+	err := x.reader.End()
+	if err != nil {
+		l.rows = l.rows[:n]
+	}
+	return err
 }
 
 // broadcastTable is a table of a stage with Stage.Broadcast, with the state

@@ -17,8 +17,8 @@ type Snapshotter interface {
 	BeginCheckpoint()
 	// Encode encodes up to max keys of the checkpoint and says how many are left.
 	Encode(max int) (left int)
-	// TakeWrites hands over what the checkpoint has encoded. Called when
-	// Encode has said 0.
+	// TakeWrites hands over what the checkpoint has encoded since the last call.
+	// Who wants all at once calls it when Encode has said 0.
 	TakeWrites() []StateWrite
 	// Load restores a key from its stored bytes.
 	Load(key, value []byte) error

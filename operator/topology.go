@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"millrace/operator/codec"
 )
 
 // ErrTopology is the error of stages that do not fit together.
@@ -40,6 +42,9 @@ type Stage[K Key, S, I any] struct {
 	// a shard is sent from one place it gets in order, so that if the stage
 	// reads the source, a broadcast record counts for exactly those after it.
 	Broadcast func(in *I) bool
+	// Codec is how inputs are written that come from another process; nil if
+	// that is what they say themselves, see Record.
+	Codec *codec.Codec[I]
 	// TTL, if set, bounds how long a key is kept that is not used.
 	TTL *TTL
 	// Parallelism is over how many shards the stage is spread; 0 leaves it to

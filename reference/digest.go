@@ -23,6 +23,8 @@ func (d *Digest) AppendBinary(dst []byte) ([]byte, error) {
 const (
 	ViewDigest = "digest"
 	DigestKey  = "all"
+	// StageDigest is the stage that writes it.
+	StageDigest = "digest"
 )
 
 // sink adds the stage that digests rows, each of which hash is the hash of. A
@@ -30,7 +32,7 @@ const (
 func sink[T any](rows operator.Stream[T], hash func(*T) uint64) {
 	sums := operator.Map(rows, func(in *T, out *Digest) { out.Rows, out.Sum = 1, hash(in) })
 	operator.Add(sums, operator.Stage[string, Digest, Digest]{
-		Name: "digest", Version: 1,
+		Name: StageDigest, Version: 1,
 		Key: func(*Digest) string { return DigestKey },
 		New: func(p *operator.Ports) operator.Operator[string, Digest, Digest] {
 			return &digest{view: operator.View[*Digest](p, ViewDigest)}

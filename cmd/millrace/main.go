@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"millrace/cmd/millrace/job"
+	"millrace/cmd/millrace/worker"
 )
 
 func main() {
@@ -76,7 +77,7 @@ func newCommand() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	profileCPU(root)
 	root.PersistentFlags().String("log-level", "info", "debug, info, warn or error; logs go to standard error")
-	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify(), newSavepoint(), newCheckpoints(), job.New(newLogger), newVersion())
+	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify(), newSavepoint(), newCheckpoints(), job.New(newLogger), worker.New(newLogger), newVersion())
 	return root
 }
 

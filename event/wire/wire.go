@@ -65,6 +65,9 @@ type Reader struct {
 // NewReader reads from b, which must not change while the Reader is used.
 func NewReader(b []byte) *Reader { return &Reader{b: b} }
 
+// Reset makes the Reader read from b, as if it were new.
+func (r *Reader) Reset(b []byte) { r.b, r.err = b, nil }
+
 // Err is nil, ErrCorrupt, or what was given to Fail.
 func (r *Reader) Err() error { return r.err }
 
@@ -90,6 +93,17 @@ func (r *Reader) End() error {
 		r.fail()
 	}
 	return r.err
+}
+
+// Take reads so many bytes, without copying; nil if there are not as many.
+func (r *Reader) Take(n int) []byte {
+	if len(r.b) < n {
+		r.fail()
+		return nil
+	}
+	v := r.b[:n:n]
+	r.b = r.b[n:]
+	return v
 }
 
 // Uvarint reads an unsigned varint.

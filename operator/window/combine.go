@@ -2,7 +2,9 @@ package window
 
 import (
 	"millrace/event"
+	"millrace/event/wire"
 	"millrace/operator"
+	"millrace/operator/codec"
 )
 
 // arrival is what inputs for one key and pane come to on the way to their
@@ -38,7 +40,8 @@ func addCombined[K operator.Key, I, A, O any](in operator.Stream[I], spec Spec[K
 	})
 	return operator.Add(arrivals, operator.Stage[K, panes[A], arrival[K, I, A]]{
 		Name: spec.Name, Subject: spec.Subject, Version: spec.Version, Parallelism: spec.Parallelism,
-		Key: func(a *arrival[K, I, A]) K { return a.key },
+		Key:   func(a *arrival[K, I, A]) K { return a.key },
+		Codec: arrivalCodec[K, I](spec.Accumulator),
 		New: func(p *operator.Ports) operator.Operator[K, panes[A], arrival[K, I, A]] {
 			return &combined[K, I, A, O]{windows: newWindows[K, I, A, O](p, spec), late: operator.Out[I](p, PortLate)}
 		},
@@ -54,6 +57,44 @@ func addCombined[K operator.Key, I, A, O any](in operator.Stream[I], spec Spec[K
 			},
 		},
 	})
+}
+
+// arrivalCodec is how arrivals cross to another process; nil if those that are
+// late can not, as inputs have no form in bytes.
+func arrivalCodec[K operator.Key, I, A any](sum codec.Codec[A]) *codec.Codec[arrival[K, I, A]] {
+	if _, ok := any(new(I)).(operator.Record); !ok {
+		return nil
+	}
+	return &codec.Codec[arrival[K, I, A]]{
+		Append: func(dst []byte, a *arrival[K, I, A]) []byte {
+			dst = wire.AppendBytes(dst, operator.KeyBytes(nil, a.key))
+			for _, t := range []event.Time{a.start, a.cut, a.passed} {
+				dst = wire.AppendVarint(dst, int64(t))
+			}
+			dst = wire.AppendBool(wire.AppendBool(dst, a.over), a.late != nil)
+			if a.late != nil {
+				return any(a.late).(operator.Record).AppendRecord(dst)
+			}
+			return sum.Append(dst, &a.sum)
+		},
+		Load: func(r *wire.Reader, a *arrival[K, I, A]) {
+			key, ok := operator.KeyFrom[K](r.Bytes())
+			if !ok {
+				r.Fail(wire.ErrCorrupt)
+			}
+			a.key = key
+			for _, t := range []*event.Time{&a.start, &a.cut, &a.passed} {
+				*t = event.Time(r.Varint())
+			}
+			a.over = r.Bool()
+			if r.Bool() {
+				a.late = new(I)
+				any(a.late).(operator.Record).ReadRecord(r)
+				return
+			}
+			sum.Load(r, &a.sum)
+		},
+	}
 }
 
 // alone reports whether an input is not added to others: one that is late, and

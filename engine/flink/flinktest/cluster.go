@@ -1,0 +1,308 @@
+// Package flinktest plays Flink to a worker, in tests: subtasks that own ranges
+// of key groups, queues between them that interleave at random, watermarks,
+// barriers that checkpoints are aligned by, and sessions that are lost. It is
+// the other half of the protocol, written without the first.
+package flinktest
+
+import (
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"slices"
+
+	"millrace/engine/flink"
+	"millrace/event"
+	"millrace/operator"
+)
+
+// groups are how many groups keys are divided into.
+const groups = 128
+
+// Options are how a cluster runs a plan.
+type Options struct {
+	Plan *flink.Plan
+	// Dial opens a connection to a worker; stored is what it can read back.
+	Dial func(stored func(stage, key string) ([]byte, bool)) (io.ReadWriteCloser, error)
+	// Subtasks are how many each chain has, Partitions how many the source has.
+	Subtasks, Partitions int
+	// Seed picks the interleavings and where batches end; 0 has everything happen
+	// in order, in batches of BatchItems.
+	Seed       uint64
+	BatchItems int
+	// Result takes what is emitted to sinks, once a checkpoint has come that has
+	// it, or at the end.
+	Result func(Output)
+}
+
+// Output is a record that has left for a sink.
+type Output struct {
+	Sink, Key string
+	operator.Meta
+	Record []byte
+}
+
+// Snapshot is the state of all stages, by stage and key.
+type Snapshot map[string]map[string][]byte
+
+// Cluster is a job at work.
+type Cluster struct {
+	o       Options
+	random  *rand.Rand
+	tasks   []*task
+	chains  map[string][]*task
+	queues  []*queue
+	source  []map[int][]*queue // by partition, by edge
+	now     event.Time
+	stopped bool
+
+	barrier  uint64 // the number of the newest
+	waiting  int    // tasks that the newest has not reached
+	taken    Snapshot
+	complete Snapshot // of the newest checkpoint that has come through
+}
+
+// New starts a job from a snapshot, nil for none.
+func New(o Options, from Snapshot) (*Cluster, error) {
+	c := &Cluster{o: o, chains: map[string][]*task{}, complete: from}
+	if o.Seed != 0 {
+		c.random = rand.New(rand.NewPCG(o.Seed, 7))
+	}
+	if c.o.BatchItems == 0 {
+		c.o.BatchItems = 64
+	}
+	keyed := true
+	for _, e := range o.Plan.Edges {
+		keyed = keyed && (e.From != flink.SourceChain || e.Key != nil)
+	}
+	for _, chain := range o.Plan.Chains {
+		for i := range o.Subtasks {
+			c.add(chain.Name, chain.Stages, i, o.Subtasks)
+		}
+	}
+	if !keyed {
+		for i := range o.Partitions {
+			c.add(flink.SourceChain, nil, i, o.Partitions)
+		}
+	}
+	for p := range o.Partitions {
+		c.source = append(c.source, c.connectSource(p, keyed))
+	}
+	for _, k := range c.tasks {
+		if err := k.start(from); err != nil {
+			return nil, fmt.Errorf("chain %s: %w", k.chain, err)
+		}
+	}
+	return c, nil
+}
+
+func (c *Cluster) add(chain string, stages []flink.PlanStage, subtask, of int) {
+	k := &task{cluster: c, chain: chain, stages: stages, subtask: subtask, of: of, mark: event.MinTime, down: map[int][]*queue{}, state: Snapshot{}}
+	c.tasks = append(c.tasks, k)
+	c.chains[chain] = append(c.chains[chain], k)
+}
+
+// connect makes the queues of one sender on an edge.
+func (c *Cluster) connect(e flink.PlanEdge) (list []*queue) {
+	for _, to := range c.chains[e.To] {
+		list = append(list, c.queue(to))
+	}
+	return list
+}
+
+func (c *Cluster) queue(to *task) *queue {
+	q := &queue{to: to, mark: event.MinTime}
+	to.inputs = append(to.inputs, q)
+	c.queues = append(c.queues, q)
+	return q
+}
+
+// connectSource makes the queues that leave a partition.
+func (c *Cluster) connectSource(partition int, keyed bool) map[int][]*queue {
+	down := map[int][]*queue{}
+	for _, e := range c.o.Plan.Edges {
+		switch {
+		case e.From != flink.SourceChain && partition == 0:
+			for _, k := range c.chains[e.From] {
+				k.down[e.ID] = c.connect(e)
+			}
+		case e.From != flink.SourceChain:
+		case keyed:
+			down[e.ID] = c.connect(e)
+		default:
+			c.chains[flink.SourceChain][partition].down[e.ID] = c.connect(e)
+		}
+	}
+	if !keyed {
+		down[flink.EdgeSource] = []*queue{c.queue(c.chains[flink.SourceChain][partition])}
+	}
+	return down
+}
+
+// owner is the subtask, of so many, that owns a key.
+func owner(key string, of int) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(key))
+	return int(h.Sum32()%groups) * of / groups
+}
+
+// Send sends a record of a partition of the source to all edges. Without a stamp
+// its watermark is that of whoever reads it.
+func (c *Cluster) Send(partition int, m operator.Meta, stamped bool, record []byte) error {
+	for edge, queues := range c.source[partition] {
+		to := 0
+		if edge != flink.EdgeSource {
+			k := c.o.Plan.Edges[edge].Key
+			to = owner(string(record[k.Offset:k.Offset+k.Length]), len(queues))
+		}
+		queues[to].messages = append(queues[to].messages, message{edge: edge, meta: m, stamped: stamped, record: record})
+	}
+	return c.move()
+}
+
+// Watermark sends a watermark from a partition of the source.
+func (c *Cluster) Watermark(partition int, mark event.Time) error {
+	for _, queues := range c.source[partition] {
+		for _, q := range queues {
+			q.messages = append(q.messages, message{mark: &mark})
+		}
+	}
+	return c.move()
+}
+
+// ProcessingTime has every subtask learn the time, with an empty batch.
+func (c *Cluster) ProcessingTime(now event.Time) error {
+	c.now = max(c.now, now)
+	for _, k := range slices.Backward(c.tasks) {
+		if err := k.batch(); err != nil {
+			return err
+		}
+	}
+	return c.move()
+}
+
+// Checkpoint sends a barrier into the source. The one before is given up if it
+// has not come through.
+func (c *Cluster) Checkpoint() error {
+	if err := c.Drain(); err != nil { // one at a time, as Flink's default has it
+		return err
+	}
+	c.barrier++
+	c.waiting, c.taken = len(c.tasks), Snapshot{}
+	for _, down := range c.source {
+		for _, queues := range down {
+			for _, q := range queues {
+				q.messages = append(q.messages, message{barrier: c.barrier})
+			}
+		}
+	}
+	return c.move()
+}
+
+// Completed is the newest checkpoint that has come through, and its number.
+func (c *Cluster) Completed() (Snapshot, uint64) {
+	if c.waiting > 0 {
+		return c.complete, c.barrier - 1
+	}
+	return c.complete, c.barrier
+}
+
+// move moves some of what is in flight, or with a seed of 0 all.
+func (c *Cluster) move() error {
+	if c.random == nil {
+		return c.Drain()
+	}
+	for range c.random.IntN(8) {
+		if moved, err := c.step(); err != nil || !moved {
+			return err
+		}
+	}
+	return nil
+}
+
+// Drain moves all that is in flight to its end.
+func (c *Cluster) Drain() error {
+	for {
+		moved, err := c.step()
+		if err != nil {
+			return err
+		}
+		if moved {
+			continue
+		}
+		idle := true
+		for _, k := range c.tasks {
+			if k.items > 0 {
+				idle = false
+				if err := k.batch(); err != nil {
+					return err
+				}
+			}
+		}
+		if idle {
+			return nil
+		}
+	}
+}
+
+// step takes a message out of a queue.
+func (c *Cluster) step() (moved bool, err error) {
+	start := 0
+	if c.random != nil && len(c.queues) > 0 {
+		start = c.random.IntN(len(c.queues))
+	}
+	for n := range c.queues {
+		q := c.queues[(start+n)%len(c.queues)]
+		if len(q.messages) == 0 || q.blocked {
+			continue
+		}
+		m := q.messages[0]
+		q.messages = q.messages[1:]
+		return true, q.to.take(q, m)
+	}
+	return false, nil
+}
+
+// Close ends the job: what has been emitted is final. Without that, what no
+// checkpoint has is lost.
+func (c *Cluster) Close() error {
+	if err := c.Drain(); err != nil {
+		return err
+	}
+	for _, k := range c.tasks {
+		k.commit(k.pending)
+		if err := k.client.do(6, nil); err != nil {
+			return err
+		}
+	}
+	c.Kill()
+	return nil
+}
+
+// Kill loses all sessions.
+func (c *Cluster) Kill() {
+	for _, k := range c.tasks {
+		_ = k.conn.Close()
+	}
+}
+
+// State is what is stored of all stages as it is now.
+func (c *Cluster) State() Snapshot {
+	all := Snapshot{}
+	for _, k := range c.tasks {
+		all.add(k.state)
+	}
+	return all
+}
+
+// add adds the state of other keys.
+func (s Snapshot) add(o Snapshot) {
+	for stage, keys := range o {
+		if s[stage] == nil {
+			s[stage] = map[string][]byte{}
+		}
+		for key, value := range keys {
+			s[stage][key] = value
+		}
+	}
+}

@@ -1,0 +1,221 @@
+package flinktest
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"millrace/engine/flink"
+	"millrace/event"
+	"millrace/operator"
+)
+
+// loadKeys are how many keys a LOAD has.
+const loadKeys = 100
+
+// task is a subtask of a chain.
+type task struct {
+	cluster     *Cluster
+	chain       string
+	stages      []flink.PlanStage
+	subtask, of int
+	client      client
+	conn        io.Closer
+	inputs      []*queue
+	down        map[int][]*queue // by edge; those to sinks have none
+	state       Snapshot
+	mark        event.Time
+	buf         []byte // items of the next batch
+	items       int
+	pending     []Output // since the last barrier
+	sealed      []Output // before it
+}
+
+// queue is a channel between two tasks.
+type queue struct {
+	to       *task
+	messages []message
+	mark     event.Time
+	blocked  bool // by a barrier that others have not brought yet
+}
+
+// message is a record, a watermark or a barrier.
+type message struct {
+	edge    int
+	meta    operator.Meta
+	stamped bool
+	record  []byte
+	mark    *event.Time
+	barrier uint64
+}
+
+// start opens the session and loads the keys that the task owns.
+func (k *task) start(from Snapshot) error {
+	conn, err := k.cluster.o.Dial(k.stored)
+	if err != nil {
+		return err
+	}
+	k.conn, k.client = conn, client{conn: conn, stored: k.stored}
+	p := k.cluster.o.Plan
+	b := u32(nil, p.Protocol)
+	b = bytesOf(bytesOf(bytesOf(b, p.Job), string(p.Program)), k.chain)
+	b = u64(u32(u32(u32(b, k.subtask), k.of), groups), k.cluster.barrier)
+	if err := k.client.do(1, b); err != nil {
+		return err
+	}
+	for _, stage := range k.stages {
+		k.state[stage.Name] = map[string][]byte{}
+		for key, value := range from[stage.Name] {
+			if owner(key, k.of) == k.subtask {
+				k.state[stage.Name][key] = value
+			}
+		}
+		keys := slices.Sorted(maps.Keys(k.state[stage.Name]))
+		for some := range slices.Chunk(keys, loadKeys) {
+			b := u32(bytesOf(nil, stage.Name), len(some))
+			for _, key := range some {
+				b = bytesOf(bytesOf(b, key), string(k.state[stage.Name][key]))
+			}
+			if err := k.client.do(2, b); err != nil {
+				return err
+			}
+		}
+	}
+	return k.client.do(3, nil)
+}
+
+func (k *task) stored(stage, key string) ([]byte, bool) {
+	v, ok := k.state[stage][key]
+	return v, ok
+}
+
+// take takes a message of one of the inputs.
+func (k *task) take(q *queue, m message) error {
+	switch {
+	case m.barrier > 0:
+		return k.align(q)
+	case m.mark != nil:
+		q.mark = max(q.mark, *m.mark)
+		mark := event.MaxTime
+		for _, in := range k.inputs {
+			mark = min(mark, in.mark)
+		}
+		if mark <= k.mark {
+			return nil
+		}
+		k.mark = mark
+		k.buf = u64(append(k.buf, 1), mark)
+		k.items++
+		return k.batch()
+	}
+	k.buf = append(k.buf, 0, byte(m.edge), byte(m.edge>>8))
+	if m.stamped {
+		k.buf = u64(u64(append(k.buf, 1), m.meta.Time), m.meta.Watermark)
+	} else {
+		k.buf = u64(append(k.buf, 0), m.meta.Time)
+	}
+	k.buf = bytesOf(k.buf, string(m.record))
+	k.items++
+	if k.items >= k.cluster.o.BatchItems || k.cluster.random != nil && k.cluster.random.IntN(6) == 0 {
+		return k.batch()
+	}
+	return nil
+}
+
+// batch sends what waits, and sends on what comes of it.
+func (k *task) batch() error {
+	b := append(u32(u64(nil, k.cluster.now), k.items), k.buf...)
+	k.buf, k.items = k.buf[:0], 0
+	r, err := k.client.ask(4, b)
+	if err != nil {
+		return fmt.Errorf("chain %s, subtask %d: %w", k.chain, k.subtask, err)
+	}
+	return k.apply(r)
+}
+
+// apply does what a reply says.
+func (k *task) apply(r reply) error {
+	for _, o := range r.outputs {
+		queues := k.down[o.edge]
+		if queues == nil {
+			k.pending = append(k.pending, Output{k.cluster.o.Plan.Edges[o.edge].To, o.key, o.meta, o.record})
+			continue
+		}
+		q := queues[owner(o.key, len(queues))]
+		q.messages = append(q.messages, message{edge: o.edge, meta: o.meta, stamped: true, record: o.record})
+	}
+	for _, w := range r.writes {
+		if k.state[w.stage] == nil {
+			return fmt.Errorf("chain %s writes the state of stage %q", k.chain, w.stage)
+		}
+		if w.value == nil {
+			delete(k.state[w.stage], w.key)
+		} else {
+			k.state[w.stage][w.key] = w.value
+		}
+		if owner(w.key, k.of) != k.subtask {
+			return fmt.Errorf("chain %s, stage %s, subtask %d writes key %q of another", k.chain, w.stage, k.subtask, w.key)
+		}
+	}
+	if r.watermark != event.MinTime {
+		k.send(message{mark: &r.watermark})
+	}
+	return nil
+}
+
+// send sends a message to everybody downstream.
+func (k *task) send(m message) {
+	for _, queues := range k.down {
+		for _, q := range queues {
+			q.messages = append(q.messages, m)
+		}
+	}
+}
+
+// align waits for the barrier on all inputs, and takes the snapshot then.
+func (k *task) align(q *queue) error {
+	q.blocked = true
+	for _, in := range k.inputs {
+		if !in.blocked {
+			return nil
+		}
+	}
+	for _, in := range k.inputs {
+		in.blocked = false
+	}
+	c := k.cluster
+	if err := k.batch(); err != nil {
+		return err
+	}
+	r, err := k.client.ask(5, append(u64(nil, c.barrier), 0))
+	if err != nil {
+		return err
+	}
+	if err := k.apply(r); err != nil {
+		return err
+	}
+	copied := Snapshot{}
+	for stage, keys := range k.state {
+		copied[stage] = maps.Clone(keys)
+	}
+	c.taken.add(copied)
+	k.sealed, k.pending = append(k.sealed, k.pending...), nil
+	k.send(message{barrier: c.barrier})
+	if c.waiting--; c.waiting == 0 {
+		c.complete = c.taken
+		for _, k := range c.tasks {
+			k.commit(k.sealed)
+			k.sealed = nil
+		}
+	}
+	return nil
+}
+
+func (k *task) commit(list []Output) {
+	for _, o := range list {
+		if k.cluster.o.Result != nil {
+			k.cluster.o.Result(o)
+		}
+	}
+}

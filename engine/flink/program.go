@@ -1,0 +1,159 @@
+// Package flink is the Go side of the Flink host: a worker that folds records
+// for operators of Apache Flink. Flink owns the source, the exchanges, the
+// watermarks and the checkpoints; beside each of its TaskManagers a worker
+// process keeps the live state and runs the operators, a connection for each
+// chain and subtask. flink/PROTOCOL.md says what travels over a connection,
+// README.md why it is so.
+package flink
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"millrace/event/wire"
+	"millrace/operator"
+)
+
+// ErrProtocol is the error of a peer that does not keep to the protocol.
+var ErrProtocol = errors.New("protocol error")
+
+// SourceChain is the name of the chain that reads the source.
+const SourceChain = "source"
+
+// Program is what a job computes.
+type Program struct {
+	Topology *operator.Topology
+	// Source reads the records that come from the source.
+	Source Source
+	// Key is where a source of Flink's own, which makes records as Source reads
+	// them, finds the key in one: that of every stage that reads the source. Nil
+	// if the chain SourceChain reads the source, and gives records their keys.
+	Key *PlanKey
+	// Sinks are stages that Flink takes the place of, by name: what takes their
+	// inputs, "result" or "topic:NAME".
+	Sinks map[string]string
+}
+
+// Build makes the program that a plan describes, anew for each connection.
+type Build func(program []byte) (*Program, error)
+
+// Source is how the records of a source are read that come encoded.
+type Source interface {
+	// reader makes a function that reads a record and sends it to all sinks.
+	reader(sinks []any) (func(operator.Meta, []byte) error, error)
+}
+
+// Records is the Source whose records are of type T, which must be an
+// operator.Record.
+func Records[T any]() Source { return records[T]{} }
+
+type records[T any] struct{}
+
+func (records[T]) reader(sinks []any) (func(operator.Meta, []byte) error, error) {
+	var list []func(operator.Meta, *T)
+	for _, s := range sinks {
+		send, ok := s.(func(operator.Meta, *T))
+		if !ok {
+			return nil, fmt.Errorf("%w: the topology does not read a source of %T", operator.ErrTopology, *new(T))
+		}
+		list = append(list, send)
+	}
+	record := new(T)
+	typed, ok := any(record).(operator.Record)
+	if !ok {
+		return nil, fmt.Errorf("%w: %T is no operator.Record", operator.ErrTopology, record)
+	}
+	r := wire.NewReader(nil)
+	return func(m operator.Meta, b []byte) error {
+		r.Reset(b)
+		typed.ReadRecord(r)
+		if err := r.End(); err != nil {
+			return err
+		}
+		for _, send := range list {
+			send(m, record)
+		}
+		return nil
+	}, nil
+}
+
+// edge is a way on which records reach a stage from another chain.
+type edge struct {
+	from int // the chain, or fromSource
+	to   int // the stage
+	sink string
+}
+
+const fromSource = -1
+
+// EdgeSource is the edge on which the chain SourceChain reads records.
+const EdgeSource = 1<<16 - 1
+
+// layout is a topology cut into chains: a stage and those that are chained to
+// it, which are run together.
+type layout struct {
+	program *Program
+	nodes   []*operator.Node
+	chains  [][]int // the stages of each, the head first
+	of      []int   // by stage: its chain, -1 if it is a sink
+	edges   []edge  // by number
+}
+
+// newLayout finds the chains and edges. Errors wrap operator.ErrTopology.
+func newLayout(p *Program) (*layout, error) {
+	if err := p.Topology.Err(); err != nil {
+		return nil, err
+	}
+	l := &layout{program: p, nodes: p.Topology.Nodes(), of: make([]int, len(p.Topology.Nodes()))}
+	for i, n := range l.nodes {
+		l.of[i] = -1
+		if n.Broadcast {
+			return nil, fmt.Errorf("%w: stage %q: stages with broadcast inputs do not run on Flink", operator.ErrTopology, n.Name)
+		}
+		switch _, sink := p.Sinks[n.Name]; {
+		case sink && (n.Inputs[0].Chained || len(n.Outputs) > 0):
+			return nil, fmt.Errorf("%w: stage %q is not the end of an exchange, so nothing can take its place", operator.ErrTopology, n.Name)
+		case sink:
+		case n.Inputs[0].Chained:
+			l.of[i] = l.of[n.Inputs[0].From]
+			l.chains[l.of[i]] = append(l.chains[l.of[i]], i)
+			continue
+		default:
+			l.of[i] = len(l.chains)
+			l.chains = append(l.chains, []int{i})
+		}
+		if err := l.connect(i, n); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// connect adds the edges to a stage: one from each chain, so that what one chain
+// sends to a stage stays in order.
+func (l *layout) connect(i int, n *operator.Node) error {
+	for _, in := range n.Inputs {
+		e := edge{from: fromSource, to: i, sink: l.program.Sinks[n.Name]}
+		if in.From != operator.SourceNode {
+			e.from = l.of[in.From]
+		}
+		if !slices.Contains(l.edges, e) {
+			l.edges = append(l.edges, e)
+		}
+	}
+	return n.Encodable()
+}
+
+// chain is the chain with a name, which is that of its head.
+func (l *layout) chain(name string) (int, error) {
+	if name == SourceChain {
+		return fromSource, nil
+	}
+	for c, stages := range l.chains {
+		if l.nodes[stages[0]].Name == name {
+			return c, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: there is no chain %q", ErrProtocol, name)
+}
