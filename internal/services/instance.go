@@ -37,6 +37,7 @@ type Instance struct {
 	as      *syscall.Credential // the user that it runs as, nil: the test's
 	orphan  syscall.Signal      // what it gets when the test's process dies, and at the end
 	polite  syscall.Signal      // what asks it to end
+	renew   func()              // called before each start
 	retry   bool                // a start right after a kill may fail
 	answers func(ctx context.Context) error
 
@@ -65,6 +66,9 @@ func (i *Instance) Start() {
 	if i.Running() {
 		i.t.Fatalf("%s runs already", i.Name)
 	}
+	if i.renew != nil {
+		i.renew()
+	}
 	begun := time.Now()
 	ctx, stop := context.WithTimeout(context.Background(), startPatience)
 	defer stop()
@@ -74,7 +78,7 @@ func (i *Instance) Start() {
 		}
 		err := i.await(ctx)
 		if err == nil {
-			i.t.Logf("%s answers on its ports after %v", i.Name, time.Since(begun).Round(time.Millisecond))
+			i.t.Logf("%s answers after %v", i.Name, time.Since(begun).Round(time.Millisecond))
 			return
 		}
 		if !i.retry || !errors.Is(err, errEnded) || ctx.Err() != nil {
