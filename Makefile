@@ -24,6 +24,15 @@ test-browser: ## install a browser if there is none, and test the dashboard in i
 test-s3: ## install an S3 server if there is none, and test what is kept in buckets against it
 	MILLRACE_S3=required MILLRACE_S3_SERVER="$$(./scripts/install-s3.sh)" $(GO) test -count=1 -run 'S3|^TestStore|Folders|Denied' ./objectstore/s3/... ./savepoint/... ./cmd/millrace/
 
+test-integration: ## install Kafka, Redis, MariaDB, PostgreSQL and Flink, and run the tests that need real ones
+	./scripts/test-integration.sh
+
+services: ## start Kafka, Redis, MariaDB, PostgreSQL and Flink on 127.0.0.1, without containers
+	./scripts/services.sh start
+
+services-stop: ## stop them; their data stays in build/services
+	./scripts/services.sh stop
+
 lint: ## run golangci-lint with the house rules
 	$(LINT) run ./...
 	./scripts/check-size.sh
@@ -43,4 +52,4 @@ soak: ## thousands of simulated crashes, 300 real kills, all of MovieLens withou
 demo: ## server, generated shop traffic and dashboard
 	$(GO) run ./cmd/millrace demo
 
-.PHONY: bench-flink help build test test-race test-browser test-s3 lint fuzz bench soak demo
+.PHONY: bench-flink help build services services-stop test test-race test-browser test-integration test-s3 lint fuzz bench soak demo

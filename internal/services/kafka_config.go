@@ -114,7 +114,7 @@ func (s *KafkaServer) format(properties string) {
 		features = append(features, "--feature", fmt.Sprintf("%s=%d", name, s.options.Features[name]))
 	}
 	h := fnv.New64a()
-	fmt.Fprint(h, features)
+	_, _ = fmt.Fprint(h, features)
 	formatted := filepath.Join(s.home, "formatted-"+hex.EncodeToString(h.Sum(nil)))
 	data := filepath.Join(s.Dir, "data")
 	if !exists(formatted) {

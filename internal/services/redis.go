@@ -40,7 +40,7 @@ func Redis(t testing.TB, arguments ...string) *RedisServer {
 // ping succeeds also if the server wants a password: then it answers.
 func (s *RedisServer) ping(ctx context.Context) error {
 	c := redis.NewClient(&redis.Options{Addr: s.Address, MaxRetries: -1})
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	err := c.Ping(ctx).Err()
 	if redis.HasErrorPrefix(err, "NOAUTH") {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -52,7 +53,7 @@ func TestRedis(t *testing.T) {
 		t.Error("runs after a kill")
 	}
 	s.Start()
-	if err := c.Get(ctx, "a").Err(); err != redis.Nil {
+	if err := c.Get(ctx, "a").Err(); !errors.Is(err, redis.Nil) {
 		t.Errorf("after a kill: %v, want that the key is gone", err)
 	}
 	secure := redis.NewClient(&redis.Options{Addr: s.TLSAddress, TLSConfig: s.ClientTLS(t)})

@@ -50,7 +50,7 @@ func (s *SQLServer) exec(t testing.TB, statement string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	if _, err := db.ExecContext(t.Context(), statement); err != nil {
 		t.Fatalf("%s: %v", s.Name, err)
 	}
@@ -64,7 +64,7 @@ func (s *SQLServer) drop(name string) {
 	if err != nil {
 		return
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	_, _ = db.ExecContext(ctx, "DROP DATABASE "+name)
 }
 
@@ -74,6 +74,6 @@ func (s *SQLServer) ping(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	return db.PingContext(ctx)
 }

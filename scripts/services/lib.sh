@@ -37,11 +37,20 @@ apt_install() {
   as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$@" >&2
 }
 
+# birth PID prints when a process was started, in ticks since the machine was: with
+# it, a process that has got the id of one that is gone is told from it.
+birth() {
+  local stat
+  stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+  # What follows the name in brackets, which may hold anything, is field 3.
+  awk '{print $20}' <<<"${stat##*) }"
+}
+
 # running NAME tells whether the process of NAME's pid file lives.
 running() {
-  local pid
-  pid=$(cat "$data/$1.pid" 2>/dev/null) || return 1
-  [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null
+  local pid born
+  read -r pid born 2>/dev/null <"$data/$1.pid" || return 1
+  [ -n "$pid" ] && [ "$(birth "$pid")" = "$born" ]
 }
 
 # launch NAME COMMAND... starts a process in the background, its output in
@@ -52,7 +61,7 @@ launch() {
   mkdir -p "$data"
   [ ! -f "$data/$name.log" ] || mv "$data/$name.log" "$data/$name.log.1"
   setsid "$@" >"$data/$name.log" 2>&1 </dev/null &
-  echo $! >"$data/$name.pid"
+  echo "$! $(birth $!)" >"$data/$name.pid"
 }
 
 # await NAME COMMAND... waits until the command succeeds, at most 60 s.
@@ -74,13 +83,13 @@ halt() {
     rm -f "$data/$1.pid"
     return 0
   }
-  pid=$(cat "$data/$1.pid")
+  read -r pid _ <"$data/$1.pid"
   kill "-${2:-TERM}" "$pid"
   for _ in $(seq 200); do
-    kill -0 "$pid" 2>/dev/null || break
+    running "$1" || break
     sleep 0.1
   done
-  kill -KILL "$pid" 2>/dev/null || true
+  ! running "$1" || kill -KILL "$pid"
   rm -f "$data/$1.pid"
   say "$1 has stopped"
 }
@@ -115,9 +124,9 @@ dispatch() {
       if ! running "$name"; then
         echo "$name is not running"
       elif health >/dev/null 2>&1; then
-        echo "$name runs on $address, process $(cat "$data/$name.pid")"
+        echo "$name runs on $address, process $(cut -d" " -f1 "$data/$name.pid")"
       else
-        echo "$name runs, process $(cat "$data/$name.pid"), but does not answer on $address; see $data/$name.log"
+        echo "$name runs, process $(cut -d" " -f1 "$data/$name.pid"), but does not answer on $address; see $data/$name.log"
       fi
       ;;
     *) fail "usage: $0 install|start|health|stop|status" ;;

@@ -13,4 +13,29 @@ install() {
   locked "$cache/apt.lock" fetch
   command -v mariadbd
 }
+
+start() {
+  local server dir=$data/mariadb me
+  server=$(install)
+  me=$(id -un)
+  free_port "$port" MARIADB_PORT
+  mkdir -p "$dir"
+  if [ ! -d "$dir/data" ]; then
+    mariadb-install-db --no-defaults --datadir="$dir/data" --user="$me" --auth-root-authentication-method=normal --skip-test-db >"$dir/install.log" ||
+      fail "mariadb-install-db has failed; see $dir/install.log"
+  fi
+  cat >"$dir/first.sql" <<'END'
+CREATE DATABASE IF NOT EXISTS millrace CHARACTER SET utf8mb4;
+CREATE USER IF NOT EXISTS 'millrace'@'%' IDENTIFIED BY 'millrace';
+GRANT ALL ON *.* TO 'millrace'@'%' WITH GRANT OPTION;
+END
+  # The path of a Unix socket may have 107 bytes at most, so it has a name relative to the data.
+  launch mariadb "$server" --no-defaults --datadir="$dir/data" --user="$me" --socket=mariadb.sock \
+    --port="$port" --bind-address=127.0.0.1 --init-file="$dir/first.sql"
+}
+
+health() { mariadb --no-defaults --protocol=tcp -h 127.0.0.1 -P "$port" -u millrace -pmillrace -e 'SELECT 1' millrace >/dev/null; }
+
+stop() { halt mariadb; }
+
 dispatch "$@"
