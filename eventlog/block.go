@@ -48,7 +48,8 @@ type Position struct {
 
 // Run is records in a row of a block that came from one partition of a source,
 // so that event time can be followed for each of them. A run without records
-// says that there is such a partition, from which records are to come.
+// says that records of the partition are to come, so that event time waits for
+// them.
 type Run struct {
 	// Partition names it, for example a partition of a topic. Empty is where
 	// events come from that are of no partition: HTTP and imports.

@@ -172,8 +172,12 @@ func originsOf(b *eventlog.Block) origins {
 // enter tells the clock of the runs that begin up to a row.
 func (o *origins) enter(c *eventclock.Clock, row int) {
 	for len(o.runs) > 0 && o.until <= row {
-		c.Enter(o.runs[0].Partition)
-		o.until += o.runs[0].Count
+		if run := o.runs[0]; run.Count == 0 {
+			c.Expect(run.Partition)
+		} else {
+			c.Enter(run.Partition)
+			o.until += run.Count
+		}
 		o.runs = o.runs[1:]
 	}
 }

@@ -108,8 +108,15 @@ func (c *Clock) StartBlock(now event.Time) {
 // even one without records: a partition that holds it back would be idle.
 func (c *Clock) Lapses(now event.Time) bool { return c.partitions != nil && c.partitions.Lapses(now) }
 
-// Enter says which partition the next records are from. One that is new holds
-// event time back until it has records or is idle.
+// Expect says that records of a partition are to come. It holds event time back
+// until it has some or is idle, also where it was idle before.
+func (c *Clock) Expect(partition string) {
+	if c.partitions != nil {
+		c.partitions.Expect(c.partitions.Number(partition))
+	}
+}
+
+// Enter says which partition the next records are from.
 func (c *Clock) Enter(partition string) {
 	if c.partitions != nil {
 		c.current = c.partitions.Number(partition)

@@ -61,8 +61,8 @@ func TestPartitions(t *testing.T) {
 				return all
 			}
 			c.StartBlock(0)
-			c.Enter("a")
-			c.Enter("b")
+			c.Expect("a")
+			c.Expect("b")
 			stamp("a", 1000, event.MinTime)
 			stamp("a", 2000, choose(989, event.MinTime))
 			stamp("b", 500, event.MinTime)
@@ -83,6 +83,18 @@ func TestPartitions(t *testing.T) {
 			stamp("", 100, 2989)
 			if c.Watermark() != 2989 {
 				t.Errorf("back at %d", c.Watermark())
+			}
+			c.StartBlock(5000)
+			c.Expect("b") // which all of them wait for, though none has records
+			stamp("a", 9000, choose(2989, 2989))
+			if c.Watermark() != 2989 {
+				t.Errorf("b is expected, and the watermark is %d", c.Watermark())
+			}
+			c.StartBlock(5500)
+			stamp("a", 9001, choose(8989, 2989))
+			c.StartBlock(6000)
+			if c.Watermark() != 8990 {
+				t.Errorf("nothing came of b, and the watermark is %d", c.Watermark())
 			}
 		})
 	}
@@ -147,6 +159,8 @@ func TestTimeDoesNotGoBack(t *testing.T) {
 			case 2, 3:
 				now += event.Time(rapid.IntRange(0, 20).Draw(t, "later"))
 				c.StartBlock(now)
+			case 4:
+				c.Expect(rapid.SampledFrom([]string{"", "a", "c"}).Draw(t, "partition"))
 			default:
 				c.Enter(rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "partition"))
 				if m := c.Stamp(now-event.Time(rapid.IntRange(0, 50).Draw(t, "delay")), now, false); m.Watermark < mark {
@@ -184,7 +198,7 @@ func TestStampsDoNotDependOnTheInterleaving(t *testing.T) {
 			}
 			left := map[string][]event.Time{}
 			for _, name := range names {
-				c.Enter(name)
+				c.Expect(name)
 				left[name] = queues[name]
 			}
 			for {

@@ -69,6 +69,17 @@ func (c *Combined) Add(strategy Strategy) int {
 	return len(c.partitions) - 1
 }
 
+// Expect says that records of a partition are to come: it counts again if it was
+// idle, and its time begins with the current block.
+func (c *Combined) Expect(partition int) {
+	p := &c.partitions[partition]
+	p.active = max(p.active, c.now)
+	if p.idle {
+		p.idle = false
+		c.bounds[partition] = p.strategy.Watermark()
+	}
+}
+
 // Raise has the watermark be at least this.
 func (c *Combined) Raise(watermark event.Time) { c.watermark = max(c.watermark, watermark) }
 

@@ -341,4 +341,8 @@ func TestLapses(t *testing.T) {
 	if c.Lapses(9999) {
 		t.Error("one that is idle can not become so")
 	}
+	c.Expect(a)
+	if c.Lapses(1249) || !c.Lapses(1250) {
+		t.Error("one that is expected has its time")
+	}
 }
