@@ -23,6 +23,7 @@ import (
 	"millrace/operator"
 	"millrace/recommend"
 	"millrace/recommend/rank"
+	"millrace/source/kafka"
 	"millrace/state"
 	"millrace/state/kind"
 )
@@ -85,6 +86,8 @@ type config struct {
 	// Recipes are named weights of the sources, for requests with recipe=NAME;
 	// "default" replaces the default ones.
 	Recipes map[string]rank.Weights `yaml:"recipes"`
+	// Kafka are the brokers, and the topics that are read.
+	Kafka kafka.Config `yaml:"kafka"`
 
 	// publishInterval is the engine's PublishInterval, set by the command.
 	publishInterval time.Duration
@@ -123,6 +126,7 @@ func defaultConfig() config {
 		EventTypes:         defaultWeights(),
 		Ingest:             ingestConfig{MaxBlockEvents: 4096, MaxQueuedEvents: 200_000, MaxQueuedMiB: 64},
 		GCHeadroomMiB:      512,
+		Kafka:              kafka.Default(),
 
 		CheckpointToleratedFailures: anyNumber,
 	}
@@ -194,6 +198,11 @@ func checkSettings(file []byte) error {
 func checkFields(settings map[string]any, t reflect.Type) error {
 	for i := range t.NumField() {
 		name := t.Field(i).Tag.Get("yaml")
+		if name == ",inline" {
+			if err := checkFields(settings, t.Field(i).Type); err != nil {
+				return err
+			}
+		}
 		if value, ok := settings[name]; ok && name != "" {
 			if err := checkSetting(name, value, t.Field(i).Type); err != nil {
 				return err
@@ -244,17 +253,24 @@ func environmentError(err error) error {
 			texts = append(texts, err.Error())
 			continue
 		}
-		name := variable(bad.Name)
+		name := variable(reflect.TypeFor[config](), bad.Name)
 		texts = append(texts, fmt.Sprintf("%s: want %s, got %q", name, settingType(bad.Type), os.Getenv(name)))
 	}
 	return fmt.Errorf("configuration from the environment: %s", strings.Join(texts, ", "))
 }
 
-// variable is the environment variable of a field of the configuration.
-func variable(field string) string {
-	for _, of := range []reflect.Type{reflect.TypeFor[config](), reflect.TypeFor[ingestConfig]()} {
-		if f, ok := of.FieldByName(field); ok {
-			return f.Tag.Get("env")
+// variable is the environment variable of a field of the configuration, or of
+// one of its sections.
+func variable(of reflect.Type, field string) string {
+	for i := range of.NumField() {
+		f := of.Field(i)
+		if name := f.Tag.Get("env"); f.Name == field && name != "" {
+			return name
+		}
+		if f.Type.Kind() == reflect.Struct {
+			if name := variable(f.Type, field); name != field {
+				return name
+			}
 		}
 	}
 	return field
@@ -342,6 +358,13 @@ func (c config) validate() error {
 		return fmt.Errorf("configuration: checkpoint_store: %w", err)
 	}
 	if err := c.validateWatermark(); err != nil {
+		return err
+	}
+	types, err := event.NewTypes(c.EventTypes)
+	if err != nil {
+		return fmt.Errorf("configuration: event_types: %w", err)
+	}
+	if err := c.Kafka.Validate(types); err != nil {
 		return err
 	}
 	if err := c.checkParallelism(); err != nil {

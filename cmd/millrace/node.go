@@ -13,11 +13,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"millrace/catalog/sqlite"
 	"millrace/catalog/sqlstore"
 	"millrace/cmd/millrace/checkpoints"
+	"millrace/cmd/millrace/kafkasource"
 	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/checkpoint"
 	"millrace/engine/embedded"
@@ -26,6 +28,9 @@ import (
 	"millrace/operator/watermark"
 	"millrace/recommend"
 	"millrace/recommend/clean"
+	"millrace/serve"
+	"millrace/serve/api"
+	"millrace/source/kafka"
 	"millrace/state"
 	"millrace/state/kind"
 	"millrace/view/memory"
@@ -49,6 +54,7 @@ type node struct {
 	logger   *slog.Logger
 
 	savepoints *savepoint.Service // nil but in a server
+	kafka      *kafka.Consumer    // nil but in a server that reads topics
 	undone     error              // why the state from before a restore was put back, nil if it was not
 
 	ticks      chan struct{}  // asks for blocks without records
@@ -283,6 +289,9 @@ func (n *node) Redact(ctx context.Context, user string, deletion uint64) error {
 func (n *node) close() error {
 	var errs []error
 	began := time.Now()
+	if n.kafka != nil {
+		n.kafka.Close()
+	}
 	if n.savepoints != nil {
 		n.savepoints.Close()
 	}
@@ -338,6 +347,18 @@ func (n *node) serveSavepoints(c config) error {
 	return nil
 }
 
+// readTopics begins to read Kafka's topics, if there are any, and says how that
+// goes in health and metrics.
+func (n *node) readTopics(c config, o *serve.Options) (err error) {
+	n.kafka, err = kafkasource.Start(c.Kafka, kafkasource.Node{Log: n.log, Appender: n.appender, Engine: n.engine, Logger: n.logger})
+	if err != nil || n.kafka == nil {
+		return err
+	}
+	o.Parts.Systems = append(o.Parts.Systems, api.System{Name: "kafka", Err: n.kafka.Err})
+	o.Registry = prometheus.NewRegistry()
+	return o.Registry.Register(n.kafka)
+}
+
 // newSavepoint is the command millrace savepoint.
 func newSavepoint() *cobra.Command {
 	return savepoint.New(savepoint.Wiring{Program: program(), CheckData: checkData, Settings: func(path string) (data, store string, err error) {
@@ -360,12 +381,13 @@ const programVersion = 1
 // programRecord is the part of the configuration that changes answers. It is
 // a record of the log, so that a replay runs with what the live stream ran.
 type programRecord struct {
-	Version        int               `json:"version"`
-	EventTypes     json.RawMessage   `json:"event_types"`
-	Watermark      string            `json:"watermark,omitempty"`   // empty is bounded
-	Punctuation    string            `json:"punctuation,omitempty"` // the type of events that are marks
-	OutOfOrderness event.Duration    `json:"out_of_orderness_ms"`
-	Operators      recommend.Options `json:"operators"`
+	Version        int                 `json:"version"`
+	EventTypes     json.RawMessage     `json:"event_types"`
+	Watermark      string              `json:"watermark,omitempty"`   // empty is bounded
+	Punctuation    string              `json:"punctuation,omitempty"` // the type of events that are marks
+	OutOfOrderness event.Duration      `json:"out_of_orderness_ms"`
+	Partitions     *kafkasource.Record `json:"partitions,omitempty"` // of Kafka's topics
+	Operators      recommend.Options   `json:"operators"`
 }
 
 // programConfig is the configuration record of a configuration: the same
@@ -378,6 +400,7 @@ func programConfig(c config) ([]byte, error) {
 	r := programRecord{
 		Version: programVersion, EventTypes: types.Encode(),
 		OutOfOrderness: event.Duration(c.OutOfOrderness.Milliseconds()),
+		Partitions:     kafkasource.RecordOf(&c.Kafka),
 		Operators:      recommend.Defaults(),
 	}
 	r.Operators.Association.ProcessingTime = c.AssociationTime == timeProcessing
@@ -391,14 +414,17 @@ func programConfig(c config) ([]byte, error) {
 }
 
 // strategy makes the strategy of the source's watermark.
-func (r *programRecord) strategy() watermark.Strategy {
+func (r *programRecord) strategy() watermark.Strategy { return r.bounded(r.OutOfOrderness) }
+
+// bounded makes the strategy with a bound of out-of-orderness.
+func (r *programRecord) bounded(by event.Duration) watermark.Strategy {
 	switch r.Watermark {
 	case watermarkDynamic:
-		return watermark.NewDynamic(r.OutOfOrderness)
+		return watermark.NewDynamic(by)
 	case watermarkPunctuated:
 		return watermark.NewPunctuated(nil)
 	}
-	return watermark.NewBoundedOutOfOrderness(r.OutOfOrderness)
+	return watermark.NewBoundedOutOfOrderness(by)
 }
 
 // isMark says whether an event is a punctuation mark.
@@ -418,7 +444,10 @@ func buildProgram(record []byte) (*embedded.Program, error) {
 		return nil, fmt.Errorf("configuration record: %w", err)
 	}
 	topology := recommend.Topology(types, r.Operators)
-	return &embedded.Program{Topology: topology, Types: types, Watermarks: r.strategy, Punctuation: r.isMark}, topology.Err()
+	return &embedded.Program{
+		Topology: topology, Types: types, Watermarks: r.strategy, Punctuation: r.isMark,
+		Partitions: r.Partitions.Partitions(r.bounded, r.OutOfOrderness),
+	}, topology.Err()
 }
 
 // duplicates says where the engine learns which events were repeats.

@@ -126,6 +126,9 @@ func serveNode(ctx context.Context, cfg config, options serve.Options, ready fun
 		return err
 	}
 	options.Parts = n.apiParts(rank.New(n.engine.Index(), cfg.Recipes))
+	if err := n.readTopics(cfg, &options); err != nil {
+		return err
+	}
 	server, err := serve.New(options)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -91,6 +92,13 @@ func (e *Engine) Position(source string) (next uint64, known bool) {
 	defer e.stats.mutex.Unlock()
 	next, known = e.stats.positions[source]
 	return next, known
+}
+
+// Sources are the names of the sources that Position knows, in no order.
+func (e *Engine) Sources() []string {
+	e.stats.mutex.Lock()
+	defer e.stats.mutex.Unlock()
+	return slices.Collect(maps.Keys(e.stats.positions))
 }
 
 // Stats reports the present figures.

@@ -1,0 +1,77 @@
+// Package kafkasource wires Kafka's topics to a node: the source to the log and
+// the engine, and what of its settings changes answers to the configuration
+// record.
+package kafkasource
+
+import (
+	"context"
+	"log/slog"
+
+	"millrace/engine/embedded"
+	"millrace/engine/eventclock"
+	"millrace/event"
+	"millrace/eventlog"
+	"millrace/operator/watermark"
+	"millrace/source/format"
+	"millrace/source/kafka"
+)
+
+// Node is what topics are read into.
+type Node struct {
+	Log      *eventlog.Log
+	Appender *eventlog.Appender
+	Engine   *embedded.Engine
+	Logger   *slog.Logger
+}
+
+// Start reads the topics of a configuration into a node; nil if there are none.
+func Start(c kafka.Config, n Node) (*kafka.Consumer, error) {
+	if !c.Reads() {
+		return nil, nil
+	}
+	return kafka.Start(kafka.Options{
+		Config: c,
+		Decoder: func(t *kafka.Topic) (format.Decoder, error) {
+			return format.New(t.Config, t.Mapping, n.Engine.Types())
+		},
+		Log: n.Appender, DeadLetters: n.Log, Position: n.Engine.Position, Sources: n.Engine.Sources, Logger: n.Logger,
+		Settled: func(ctx context.Context) error { return n.Engine.Wait(ctx, n.Log.Last()) },
+	})
+}
+
+// Record is the part of the configuration record that topics have: how event
+// time is followed in their partitions.
+type Record struct {
+	IdleTimeout event.Duration `json:"idle_timeout_ms"`
+	ByUser      bool           `json:"by_user"`
+	// OutOfOrderness are the bounds of topics that have one of their own.
+	OutOfOrderness map[string]event.Duration `json:"out_of_orderness_ms,omitempty"`
+}
+
+// RecordOf is the record of a configuration, nil if it reads no topics.
+func RecordOf(c *kafka.Config) *Record {
+	if !c.Reads() {
+		return nil
+	}
+	return &Record{
+		IdleTimeout: event.Duration(c.IdleTimeout.Milliseconds()), ByUser: c.PartitionedByUser, OutOfOrderness: c.OutOfOrderness(),
+	}
+}
+
+// Partitions say how event time is followed, nil for no record. strategy makes
+// one with a bound, and bound is that of topics without one of their own.
+func (r *Record) Partitions(strategy func(bound event.Duration) watermark.Strategy, bound event.Duration) *eventclock.Partitions {
+	if r == nil {
+		return nil
+	}
+	return &eventclock.Partitions{
+		Idle: r.IdleTimeout, Apart: r.ByUser,
+		Strategy: func(name string) watermark.Strategy {
+			topic, _ := kafka.TopicOf(name)
+			if own, ok := r.OutOfOrderness[topic]; ok {
+				return strategy(own)
+			}
+			return strategy(bound)
+		},
+	}
+}
