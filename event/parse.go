@@ -29,6 +29,25 @@ type Mapping struct {
 	Time Time
 	// IgnoreUnknown ignores fields that are none of an event's.
 	IgnoreUnknown bool
+	// TypeNames are event types in other words, each with the type that it
+	// means.
+	TypeNames map[string]string
+	// TimeUnit is what a timestamp counts that is a number; UnitBySize tells
+	// seconds from milliseconds as ParseTime does.
+	TimeUnit TimeUnit
+}
+
+// Field is the field that a name means, one of FieldNames, or "" for one that
+// is ignored; known is false for one that must not be there.
+func (m *Mapping) Field(name string) (field string, known bool) {
+	switch f := (eventShape{&Options{Mapping: m}}).field([]byte(name)); f {
+	case -1:
+		return "", false
+	case ignoredField:
+		return "", true
+	default:
+		return eventNames[f], true
+	}
 }
 
 // FieldNames are the names of an event's fields.
@@ -160,7 +179,7 @@ func (s eventShape) set(e *Event, field int, v jsontext.Value, r *fieldReader) (
 	case eventType:
 		e.Type, err = s.typeName(v, r)
 	case eventTime:
-		if e.Time, err = r.time(name, v); err == nil && isAhead(e.Time, s.opt.Now) {
+		if e.Time, err = s.time(name, v, r); err == nil && isAhead(e.Time, s.opt.Now) {
 			err = unexpected(name, expectedPast, v)
 		}
 	case eventValue:
@@ -178,12 +197,35 @@ func (s eventShape) set(e *Event, field int, v jsontext.Value, r *fieldReader) (
 	return err
 }
 
+// time reads the timestamp, in the unit of the mapping if it is a number.
+func (s eventShape) time(name string, v jsontext.Value, r *fieldReader) (Time, *FieldError) {
+	m := s.opt.Mapping
+	if m == nil || m.TimeUnit == UnitBySize {
+		return r.time(name, v)
+	}
+	if text := bytes.Trim(v, `"`); len(text) <= maxTimestampBytes {
+		if t, ok := m.TimeUnit.parse(text); ok {
+			return t, nil
+		}
+		if _, isNumber := numberTime(text); isNumber { // out of range in this unit
+			return 0, unexpected(name, expectedTime, v)
+		}
+	}
+	return r.time(name, v)
+}
+
 func (s eventShape) typeName(v jsontext.Value, r *fieldReader) (string, *FieldError) {
 	if v[0] == '"' {
-		if name, known := s.opt.types().Canonical(v[1 : len(v)-1]); known && !strings.Contains(name, `\`) {
+		mapped := s.opt.Mapping != nil && len(s.opt.Mapping.TypeNames) > 0
+		if name, known := s.opt.types().Canonical(v[1 : len(v)-1]); known && !mapped && !strings.Contains(name, `\`) {
 			return name, nil
 		}
 		text, ok := r.unquote(v)
+		if m := s.opt.Mapping; m != nil && ok {
+			if name := m.TypeNames[string(text)]; name != "" {
+				text = []byte(name)
+			}
+		}
 		if name, known := s.opt.types().Canonical(text); ok && known {
 			return name, nil
 		}

@@ -102,6 +102,68 @@ func parseTime(text []byte) (Time, bool) {
 // inRange says whether t can be the time of an event at all.
 func inRange(t Time) bool { return t > epoch && t < farAhead }
 
+// TimeUnit is what a timestamp counts that is a number.
+type TimeUnit uint8
+
+// The units of timestamps.
+const (
+	UnitBySize TimeUnit = iota // seconds below 1e11, else milliseconds
+	UnitSeconds
+	UnitMilliseconds
+	UnitMicroseconds
+	UnitNanoseconds
+)
+
+// At is the moment that a number stands for; what is finer than a millisecond
+// is cut off. It is false for one that cannot be an event's.
+func (u TimeUnit) At(number int64) (Time, bool) {
+	if number < 0 {
+		return 0, false
+	}
+	t := Time(number)
+	switch {
+	case u == UnitSeconds, u == UnitBySize && t < secondsBelow:
+		if t >= farAhead {
+			return 0, false
+		}
+		t *= 1000
+	case u == UnitMicroseconds:
+		t /= 1000
+	case u == UnitNanoseconds:
+		t /= 1_000_000
+	}
+	return t, inRange(t)
+}
+
+// parse is At for the text of a number, which may have a fraction.
+func (u TimeUnit) parse(text []byte) (Time, bool) {
+	var scratch [maxDecimalBytes]byte
+	d, ok := parseDecimal(text, scratch[:])
+	if !ok || d.negative {
+		return 0, false
+	}
+	shift := [...]int{UnitSeconds: 3, UnitMilliseconds: 0, UnitMicroseconds: -3, UnitNanoseconds: -6}
+	v, ok := d.scaled(shift[u])
+	return Time(v), ok && inRange(Time(v))
+}
+
+// ParseTimeIn is ParseTime for text whose numbers are in a unit.
+func ParseTimeIn(text string, u TimeUnit) (Time, bool) {
+	if u == UnitBySize || len(text) > maxTimestampBytes {
+		return ParseTime(text)
+	}
+	var buf [maxTimestampBytes]byte
+	b := append(buf[:0], text...)
+	if t, ok := u.parse(b); ok {
+		return t, true
+	}
+	if _, isNumber := numberTime(b); isNumber {
+		return 0, false
+	}
+	t, ok := calendarTime(b)
+	return t, ok && inRange(t)
+}
+
 // numberTime reads a number of seconds or milliseconds; false for anything
 // else, for negative numbers and for those beyond 18 digits.
 func numberTime(text []byte) (Time, bool) {

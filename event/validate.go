@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -181,6 +182,13 @@ func checkLabels(field string, labels []string) *FieldError {
 		}
 	}
 	return nil
+}
+
+// CompactMetadata is an event's metadata as it is kept: a JSON object without
+// white space between its parts, in memory of its own.
+func CompactMetadata(object []byte) ([]byte, *FieldError) {
+	text := bytes.TrimSpace(object)
+	return new(fieldReader).metadata(eventNames[eventMetadata], text, MaxMetadataBytes)
 }
 
 // checkMetadata checks metadata that is there: a compact JSON object.

@@ -37,8 +37,10 @@ type Decoder interface {
 
 // Names of the formats that a topic can be configured with.
 const (
-	JSON    = "json"    // one JSON object, or [user_id, item_id, timestamp]
-	Counter = "counter" // the seeds' CONTENT_ID:KIND, see Counters
+	JSON     = "json"     // one JSON object, or [user_id, item_id, timestamp]
+	Avro     = "avro"     // an Avro record, of a schema in a registry or a file
+	Protobuf = "protobuf" // a Protobuf message, of a schema in a registry or a file
+	Counter  = "counter"  // the seeds' CONTENT_ID:KIND, see Counters
 )
 
 // What becomes of fields that are none of an event's.
@@ -60,6 +62,17 @@ type Mapping struct {
 	// RecordTime gives events whose record names no timestamp the time of the
 	// record itself. Without it such records are bad.
 	RecordTime bool `yaml:"record_time"`
+	// TypeNames are event types in other words, each with the type that it
+	// means: addtocart: cart.
+	TypeNames map[string]string `yaml:"type_names"`
+	// TimeUnit is what timestamps count that are numbers: s, ms, us or ns;
+	// empty tells seconds from milliseconds by their size.
+	TimeUnit string `yaml:"time_unit"`
+}
+
+// timeUnits are the units that TimeUnit may name.
+var timeUnits = map[string]event.TimeUnit{
+	"": event.UnitBySize, "s": event.UnitSeconds, "ms": event.UnitMilliseconds, "us": event.UnitMicroseconds, "ns": event.UnitNanoseconds,
 }
 
 // ErrMapping is the error of a mapping that cannot be used.
@@ -75,6 +88,14 @@ func (m *Mapping) Validate(types *event.Types) error {
 			return fmt.Errorf("%w: fields: %s: want one of %s, got %q", ErrMapping, name, strings.Join(event.FieldNames(), ", "), field)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(m.TypeNames)) {
+		if !types.Has(m.TypeNames[name]) {
+			return fmt.Errorf("%w: type_names: %s: want one of %s, got %q", ErrMapping, name, strings.Join(types.Names(), ", "), m.TypeNames[name])
+		}
+	}
+	if _, ok := timeUnits[m.TimeUnit]; !ok {
+		return fmt.Errorf("%w: time_unit: want s, ms, us or ns, got %q", ErrMapping, m.TimeUnit)
+	}
 	switch m.UnknownFields {
 	case "", UnknownIgnore, UnknownReject:
 		return nil
@@ -86,5 +107,6 @@ func (m *Mapping) Validate(types *event.Types) error {
 func (m *Mapping) Options(types *event.Types) event.Options {
 	return event.Options{Types: types, Mapping: &event.Mapping{
 		Names: m.Fields, Type: m.EventType, IgnoreUnknown: m.UnknownFields != UnknownReject,
+		TypeNames: m.TypeNames, TimeUnit: timeUnits[m.TimeUnit],
 	}}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"millrace/event"
+	"millrace/internal/schemaregistry"
 	"millrace/source"
 )
 
@@ -26,10 +27,20 @@ func (d *jsonDecoder) Decode(_ context.Context, r *Record, now event.Time, into 
 		mapping := *options.Mapping
 		mapping.Time, options.Mapping = r.Time, &mapping
 	}
-	e, fault := event.ParseEvent(r.Value, options)
+	e, fault := event.ParseEvent(withoutHeader(r.Value), options)
 	if fault != nil {
 		return &source.Bad{Err: fault}, nil
 	}
 	*into = e
 	return nil, nil
+}
+
+// withoutHeader takes off the header that the serializers of a schema registry
+// put before JSON too: no JSON begins with a zero byte. The schema is of no use,
+// as JSON says what its fields are called.
+func withoutHeader(value []byte) []byte {
+	if _, rest, err := schemaregistry.ReadHeader(value); err == nil {
+		return rest
+	}
+	return value
 }
