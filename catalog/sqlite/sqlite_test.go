@@ -64,6 +64,12 @@ func TestReopen(t *testing.T) {
 	})
 }
 
+func TestFollow(t *testing.T) {
+	catalogtest.RunFollow(t, func(t *testing.T) *sqlstore.Store {
+		return open(t, filepath.Join(t.TempDir(), "catalog.db")).(*sqlstore.Store)
+	})
+}
+
 // TestPaths opens files whose names mean something in a URL.
 func TestPaths(t *testing.T) {
 	for _, name := range []string{"a b", "what?", "100%41", "a#b", "a&_query_only=1", "ünï", "a+b;c"} {

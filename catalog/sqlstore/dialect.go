@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/pressly/goose/v3"
 )
@@ -15,7 +16,9 @@ import (
 //
 // The migrations must make the tables items, users and applied with the
 // columns of rows.go, ids that compare by their bytes, and one row in applied
-// with block 0.
+// with block 0; and what the followers of follow.go read: the column changed
+// of items and users, with an index on it and the id, and the tables
+// deleted_items and deleted_users.
 type Dialect struct {
 	// Goose is the migration library's name for the database.
 	Goose goose.Dialect
@@ -34,6 +37,20 @@ type Dialect struct {
 	Proposed func(column string) string
 	// BatchRows is how many rows one statement writes where there are many.
 	BatchRows int
+	// Lock ends the SELECT with which a transaction that writes begins, so that
+	// of two programs that write the second waits for the first and sees what it
+	// has written; "" where a transaction locks by itself.
+	Lock string
+	// Retry says whether an error means that the database has undone the whole
+	// transaction, as it does with one of two that wait for each other, so that
+	// it can be run again at once; nil where there is no such error.
+	Retry func(error) bool
+	// Explain puts words to an error of the connection; nil leaves all as they
+	// are.
+	Explain func(error) error
+	// Timeout bounds each statement and each commit: after it the connection is
+	// given up, as its server may be gone without a word. 0 is for ever.
+	Timeout time.Duration
 	// Sync makes what the writer has committed durable against a power cut;
 	// nil where a commit always is.
 	Sync func(ctx context.Context, writer *sql.DB) error

@@ -14,6 +14,7 @@ type layout[R any] struct {
 	table   string
 	columns []string // the id first
 	keep    string   // the column that an upsert leaves alone where the new value is 0, or ""
+	quiet   bool     // an ensured row tells followers nothing
 	id      func(*R) string
 	values  func(dst []any, row *R) []any // appends one a column
 	scan    func(scan func(dst ...any) error) (*R, error)
@@ -46,6 +47,7 @@ var itemLayout = layout[event.Item]{
 var userLayout = layout[event.User]{
 	table:   "users",
 	columns: []string{"id", "age", "gender", "labels"},
+	quiet:   true,
 	id:      func(user *event.User) string { return user.ID },
 	values: func(dst []any, user *event.User) []any {
 		return append(dst, user.ID, int64(user.Age), user.Gender, encodeList(user.Labels))

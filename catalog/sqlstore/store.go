@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/pressly/goose/v3"
 
@@ -31,9 +33,15 @@ type Store struct {
 	writing        sync.Mutex // held by whoever uses writer
 	items          table[event.Item]
 	users          table[event.User]
-	applied        string    // selects the block
-	readApplied    *sql.Stmt // on reader
-	setApplied     *sql.Stmt // on writer
+	readProgress   *sql.Stmt // on reader
+	lockProgress   *sql.Stmt // on writer, like the next ones
+	setApplied     *sql.Stmt
+	setPruned      *sql.Stmt
+	setOwner       *sql.Stmt
+	setEpoch       *sql.Stmt
+
+	owner  string    // who may write, "" for anybody; guarded by writing
+	pruned time.Time // when old graves were last removed; guarded by writing
 }
 
 var _ catalog.Store = (*Store)(nil)
@@ -49,13 +57,17 @@ func Open(ctx context.Context, writer, reader *sql.DB, d Dialect) (*Store, error
 	}
 	s := &Store{
 		writer: writer, reader: reader, dialect: d,
-		items:   table[event.Item]{layout: itemLayout},
-		users:   table[event.User]{layout: userLayout},
-		applied: "SELECT block FROM applied",
+		items: table[event.Item]{layout: itemLayout},
+		users: table[event.User]{layout: userLayout},
 	}
 	p := preparer{ctx: ctx}
-	s.readApplied = p.prepare(reader, s.applied)
-	s.setApplied = p.prepare(writer, "UPDATE applied SET block = "+d.Placeholder(1))
+	const selects, sets = "SELECT block, owner, epoch, pruned FROM applied", "UPDATE applied SET "
+	s.readProgress = p.prepare(reader, selects)
+	s.lockProgress = p.prepare(writer, strings.TrimSpace(selects+" "+d.Lock))
+	s.setApplied = p.prepare(writer, sets+"block = "+d.Placeholder(1))
+	s.setPruned = p.prepare(writer, sets+"pruned = "+d.Placeholder(1)+" WHERE pruned < "+d.Placeholder(2))
+	s.setOwner = p.prepare(writer, sets+"owner = "+d.Placeholder(1))
+	s.setEpoch = p.prepare(writer, sets+"epoch = epoch + 1, pruned = "+d.Placeholder(1))
 	if p.err != nil {
 		return nil, fmt.Errorf("opening the catalogue: %w", p.err)
 	}
@@ -89,18 +101,21 @@ func migrate(ctx context.Context, db *sql.DB, d *Dialect) error {
 func (s *Store) Apply(ctx context.Context, block uint64, changes []event.Change) error {
 	items, users, err := fold(changes)
 	if err == nil {
-		err = s.transact(ctx, func(tx *sql.Tx) error {
-			applied, err := scanBlock(tx.QueryRowContext(ctx, s.applied))
-			if err != nil || block <= applied {
+		err = s.transact(ctx, func(ctx context.Context, tx *transaction) error {
+			at, err := s.lock(ctx, tx)
+			if err != nil || block <= at.block {
 				return err
 			}
-			if err := s.items.write(ctx, tx, items); err != nil {
+			if err := s.items.write(ctx, tx, items, block); err != nil {
 				return err
 			}
-			if err := s.users.write(ctx, tx, users); err != nil {
+			if err := s.users.write(ctx, tx, users, block); err != nil {
 				return err
 			}
-			return s.advance(ctx, tx, block)
+			if err := s.prune(ctx, tx); err != nil {
+				return err
+			}
+			return s.set(ctx, tx, s.setApplied, int64(block))
 		})
 	}
 	if err != nil {
@@ -111,20 +126,11 @@ func (s *Store) Apply(ctx context.Context, block uint64, changes []event.Change)
 
 // Rebuild implements catalog.Store.
 func (s *Store) Rebuild(ctx context.Context, block uint64, items iter.Seq[*event.Item], users iter.Seq[*event.User]) error {
-	err := s.transact(ctx, func(tx *sql.Tx) error {
-		checkItem := func(item *event.Item) error {
-			return catalog.Check(event.Change{Kind: event.PutItem, Item: item})
-		}
-		checkUser := func(user *event.User) error {
-			return catalog.Check(event.Change{Kind: event.PutUser, User: user})
-		}
-		if err := s.items.refill(ctx, tx, items, checkItem); err != nil {
+	err := s.once(ctx, func(ctx context.Context, tx *transaction) error {
+		if _, err := s.lock(ctx, tx); err != nil {
 			return err
 		}
-		if err := s.users.refill(ctx, tx, users, checkUser); err != nil {
-			return err
-		}
-		return s.advance(ctx, tx, block)
+		return s.refill(ctx, tx, block, items, users)
 	})
 	if err == nil {
 		err = s.Sync(ctx)
@@ -135,51 +141,30 @@ func (s *Store) Rebuild(ctx context.Context, block uint64, items iter.Seq[*event
 	return nil
 }
 
-// transact runs fn in a transaction of the writer: committed when fn gives
-// nil, rolled back otherwise.
-func (s *Store) transact(ctx context.Context, fn func(*sql.Tx) error) error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	tx, err := s.writer.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("beginning a transaction: %w", err)
+// refill replaces everything; followers begin anew.
+func (s *Store) refill(ctx context.Context, tx *transaction, block uint64, items iter.Seq[*event.Item], users iter.Seq[*event.User]) error {
+	checkItem := func(item *event.Item) error {
+		return catalog.Check(event.Change{Kind: event.PutItem, Item: item})
 	}
-	if err := fn(tx); err != nil {
-		if done := ctx.Err(); done != nil && !errors.Is(err, done) {
-			err = fmt.Errorf("%w: %w", done, err) // rather than only "transaction has been rolled back"
-		}
-		if undo := tx.Rollback(); undo != nil && !errors.Is(undo, sql.ErrTxDone) {
-			return errors.Join(err, fmt.Errorf("rolling back: %w", undo))
-		}
+	checkUser := func(user *event.User) error {
+		return catalog.Check(event.Change{Kind: event.PutUser, User: user})
+	}
+	if err := s.items.refill(ctx, tx, items, checkItem, block); err != nil {
 		return err
 	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("committing: %w", err)
+	if err := s.users.refill(ctx, tx, users, checkUser, block); err != nil {
+		return err
 	}
-	return nil
-}
-
-// advance notes the last block that is in the rows. SQL's integers are
-// signed; the bits are what counts.
-func (s *Store) advance(ctx context.Context, tx *sql.Tx, block uint64) error {
-	row := func(dst []any, _ int) []any { return append(dst, int64(block)) }
-	if err := execute(ctx, tx, s.setApplied, 1, 0, 1, row); err != nil {
-		return fmt.Errorf("noting the block: %w", err)
+	if err := s.set(ctx, tx, s.setEpoch, int64(block)); err != nil {
+		return err
 	}
-	return nil
-}
-
-func scanBlock(row *sql.Row) (uint64, error) {
-	var block int64
-	if err := row.Scan(&block); err != nil {
-		return 0, fmt.Errorf("reading the last block of the catalogue: %w", err)
-	}
-	return uint64(block), nil
+	return s.set(ctx, tx, s.setApplied, int64(block))
 }
 
 // Applied implements catalog.Store.
 func (s *Store) Applied(ctx context.Context) (uint64, error) {
-	return scanBlock(s.readApplied.QueryRowContext(ctx))
+	at, err := s.progress(ctx)
+	return at.block, err
 }
 
 // Sync implements catalog.Store.

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
+	"time"
 
 	"millrace/catalog"
 )
@@ -17,9 +19,22 @@ const pageRows = 256
 // table is one table's prepared statements.
 type table[R any] struct {
 	layout[R]
-	put, ensure, insert, remove batch
-	get, page, count            *sql.Stmt
+	timeout                           time.Duration
+	put, ensure, insert, remove, bury batch
+	get, page, count                  *sql.Stmt
+	changed, buried                   *sql.Stmt // after a place in the order of changes
+	oldest, unbury                    *sql.Stmt // of what was deleted before a time
 }
+
+// The columns that followers go by: the block that a row was last written in,
+// and when, by the clock, a row was deleted.
+const (
+	changedColumn   = "changed"
+	deletedAtColumn = "deleted_at"
+)
+
+// graves is the table that says which rows of another were deleted.
+func graves(table string) string { return "deleted_" + table }
 
 // prepare makes the statements. They are closed with their databases.
 func (t *table[R]) prepare(ctx context.Context, writer, reader *sql.DB, d *Dialect) error {
@@ -27,17 +42,37 @@ func (t *table[R]) prepare(ctx context.Context, writer, reader *sql.DB, d *Diale
 	batches := func(text func(rows int) string) batch {
 		return batch{many: p.prepare(writer, text(d.BatchRows)), one: p.prepare(writer, text(1)), rows: d.BatchRows}
 	}
+	t.timeout = d.Timeout
 	id, from := t.columns[0], " FROM "+t.table
 	rows := "SELECT " + strings.Join(t.columns, ", ") + from + " WHERE " + id
-	update := " " + d.OnConflictUpdate + " " + d.update(t.table, t.columns, t.keep)
-	t.put = batches(func(n int) string { return d.insert(t.table, t.columns, n) + update })
-	t.ensure = batches(func(n int) string { return d.insert(t.table, t.columns, n) + " " + d.OnConflictIgnore })
-	t.insert = batches(func(n int) string { return d.insert(t.table, t.columns, n) })
+	columns := append(slices.Clone(t.columns), changedColumn)
+	update := " " + d.OnConflictUpdate + " " + d.update(t.table, columns, t.keep)
+	t.put = batches(func(n int) string { return d.insert(t.table, columns, n) + update })
+	t.ensure = batches(func(n int) string { return d.insert(t.table, columns, n) + " " + d.OnConflictIgnore })
+	t.insert = batches(func(n int) string { return d.insert(t.table, columns, n) })
+	grave := []string{id, changedColumn, deletedAtColumn}
+	t.bury = batches(func(n int) string {
+		return d.insert(graves(t.table), grave, n) + " " + d.OnConflictUpdate + " " + d.update(graves(t.table), grave, "")
+	})
 	t.remove = batches(func(n int) string { return "DELETE" + from + " WHERE " + id + " IN " + d.parameters(0, n) })
 	t.get = p.prepare(reader, rows+" = "+d.Placeholder(1))
 	t.page = p.prepare(reader, rows+" > "+d.Placeholder(1)+" ORDER BY "+id+" LIMIT "+d.Placeholder(2))
 	t.count = p.prepare(reader, "SELECT COUNT(*)"+from)
+	t.changed = p.prepare(reader, d.after(t.table, append(slices.Clone(t.columns), changedColumn)))
+	t.buried = p.prepare(reader, d.after(graves(t.table), []string{id, changedColumn}))
+	before := " FROM " + graves(t.table) + " WHERE " + deletedAtColumn + " < " + d.Placeholder(1)
+	t.oldest = p.prepare(writer, "SELECT COALESCE(MAX("+changedColumn+"), 0)"+before)
+	t.unbury = p.prepare(writer, "DELETE"+before)
 	return p.err
+}
+
+// after selects rows in the order of their changes, from a place on. The
+// changes of ensured users are 0 and in no index where a database can leave
+// them out, which it does only if the statement says so.
+func (d *Dialect) after(table string, columns []string) string {
+	p := d.Placeholder
+	return "SELECT " + strings.Join(columns, ", ") + " FROM " + table + " WHERE changed > 0 AND changed >= " + p(1) +
+		" AND (changed > " + p(2) + " OR id > " + p(3) + ") ORDER BY changed, id LIMIT " + p(4)
 }
 
 // preparer prepares statements until the first error.
@@ -65,7 +100,7 @@ type batch struct {
 }
 
 // execute runs the statement over n rows whose values come from row.
-func (b *batch) execute(ctx context.Context, tx *sql.Tx, n int, row func(dst []any, i int) []any) error {
+func (b *batch) execute(ctx context.Context, tx *transaction, n int, row func(dst []any, i int) []any) error {
 	full := n - n%b.rows
 	if err := execute(ctx, tx, b.many, b.rows, 0, full, row); err != nil {
 		return err
@@ -75,7 +110,7 @@ func (b *batch) execute(ctx context.Context, tx *sql.Tx, n int, row func(dst []a
 
 // execute runs a statement over the rows from one to before another, so many
 // at a time.
-func execute(ctx context.Context, tx *sql.Tx, stmt *sql.Stmt, rows, from, to int, row func(dst []any, i int) []any) (err error) {
+func execute(ctx context.Context, tx *transaction, stmt *sql.Stmt, rows, from, to int, row func(dst []any, i int) []any) (err error) {
 	if from == to {
 		return nil
 	}
@@ -87,6 +122,7 @@ func execute(ctx context.Context, tx *sql.Tx, stmt *sql.Stmt, rows, from, to int
 		for i := range rows {
 			values = row(values, from+i)
 		}
+		tx.begins()
 		if _, err := stmt.ExecContext(ctx, values...); err != nil {
 			return err
 		}
@@ -95,14 +131,24 @@ func execute(ctx context.Context, tx *sql.Tx, stmt *sql.Stmt, rows, from, to int
 }
 
 // write applies the net changes of a block.
-func (t *table[R]) write(ctx context.Context, tx *sql.Tx, changes *netting[R]) error {
+func (t *table[R]) write(ctx context.Context, tx *transaction, changes *netting[R], block uint64) error {
 	removes, ensures, puts := changes.take()
 	err := t.remove.execute(ctx, tx, len(removes), func(dst []any, i int) []any { return append(dst, removes[i]) })
 	if err == nil {
-		err = t.writeRows(ctx, tx, &t.ensure, ensures)
+		now := time.Now().UnixMilli()
+		err = t.bury.execute(ctx, tx, len(removes), func(dst []any, i int) []any {
+			return append(dst, grave(removes[i]), int64(block), now)
+		})
 	}
 	if err == nil {
-		err = t.writeRows(ctx, tx, &t.put, puts)
+		of := block
+		if t.quiet {
+			of = 0
+		}
+		err = t.writeRows(ctx, tx, &t.ensure, ensures, of)
+	}
+	if err == nil {
+		err = t.writeRows(ctx, tx, &t.put, puts, block)
 	}
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", t.table, err)
@@ -110,13 +156,18 @@ func (t *table[R]) write(ctx context.Context, tx *sql.Tx, changes *netting[R]) e
 	return nil
 }
 
-func (t *table[R]) writeRows(ctx context.Context, tx *sql.Tx, b *batch, rows []*R) error {
-	return b.execute(ctx, tx, len(rows), func(dst []any, i int) []any { return t.values(dst, rows[i]) })
+// writeRows writes rows as they have become with a block.
+func (t *table[R]) writeRows(ctx context.Context, tx *transaction, b *batch, rows []*R, block uint64) error {
+	return b.execute(ctx, tx, len(rows), func(dst []any, i int) []any {
+		return append(t.values(dst, rows[i]), int64(block))
+	})
 }
 
 // one reads the row of an id; the error wraps catalog.ErrNotFound where there
 // is none.
 func (t *table[R]) one(ctx context.Context, id string) (*R, error) {
+	ctx, cancel := bounded(ctx, t.timeout)
+	defer cancel()
 	row, err := t.scan(t.get.QueryRowContext(ctx, id).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = catalog.ErrNotFound
@@ -146,6 +197,8 @@ func (t *table[R]) list(ctx context.Context, after string, n int) (list []*R, ne
 // query reads up to n+1 rows after an id: one more than the page, which says
 // whether it is the last.
 func (t *table[R]) query(ctx context.Context, after string, n int) (list []*R, err error) {
+	ctx, cancel := bounded(ctx, t.timeout)
+	defer cancel()
 	rows, err := t.page.QueryContext(ctx, after, int64(n)+1)
 	if err != nil {
 		return nil, err
@@ -189,13 +242,16 @@ func (t *table[R]) size(ctx context.Context) (n int, err error) {
 }
 
 // refill replaces all rows with the given ones.
-func (t *table[R]) refill(ctx context.Context, tx *sql.Tx, rows iter.Seq[*R], check func(*R) error) error {
-	if _, err := tx.ExecContext(ctx, "DELETE FROM "+t.table); err != nil {
-		return fmt.Errorf("emptying %s: %w", t.table, err)
+func (t *table[R]) refill(ctx context.Context, tx *transaction, rows iter.Seq[*R], check func(*R) error, block uint64) error {
+	for _, name := range []string{t.table, graves(t.table)} {
+		tx.begins()
+		if _, err := tx.ExecContext(ctx, "DELETE FROM "+name); err != nil {
+			return fmt.Errorf("emptying %s: %w", name, err)
+		}
 	}
 	pending := make([]*R, 0, t.insert.rows)
 	flush := func() error {
-		err := t.writeRows(ctx, tx, &t.insert, pending)
+		err := t.writeRows(ctx, tx, &t.insert, pending, block)
 		pending = pending[:0]
 		if err != nil {
 			return fmt.Errorf("filling %s: %w", t.table, err)

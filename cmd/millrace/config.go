@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/goccy/go-yaml"
 
+	"millrace/catalog/database"
 	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/checkpoint"
 	"millrace/engine/embedded"
@@ -80,6 +81,8 @@ type config struct {
 	// EventTypes are the accepted event types and their weights.
 	EventTypes map[string]float64 `yaml:"event_types"`
 	Ingest     ingestConfig       `yaml:"ingest"`
+	// Catalog is where the catalogue is kept in SQL.
+	Catalog database.Config `yaml:"catalog" envPrefix:"MILLRACE_CATALOG_"`
 	// GCHeadroomMiB is how much garbage may gather between two collections of a
 	// server, even if less than that is live; 0 leaves it to Go.
 	GCHeadroomMiB int `yaml:"gc_headroom_mib" env:"MILLRACE_GC_HEADROOM_MIB"`
@@ -127,6 +130,7 @@ func defaultConfig() config {
 		Ingest:             ingestConfig{MaxBlockEvents: 4096, MaxQueuedEvents: 200_000, MaxQueuedMiB: 64},
 		GCHeadroomMiB:      512,
 		Kafka:              kafka.Default(),
+		Catalog:            database.Default(),
 
 		CheckpointToleratedFailures: anyNumber,
 	}
@@ -253,27 +257,35 @@ func environmentError(err error) error {
 			texts = append(texts, err.Error())
 			continue
 		}
-		name := variable(reflect.TypeFor[config](), bad.Name)
+		name := variable(bad.Name)
 		texts = append(texts, fmt.Sprintf("%s: want %s, got %q", name, settingType(bad.Type), os.Getenv(name)))
 	}
 	return fmt.Errorf("configuration from the environment: %s", strings.Join(texts, ", "))
 }
 
-// variable is the environment variable of a field of the configuration, or of
-// one of its sections.
-func variable(of reflect.Type, field string) string {
-	for i := range of.NumField() {
-		f := of.Field(i)
-		if name := f.Tag.Get("env"); f.Name == field && name != "" {
+// variable is the environment variable of a field of the configuration, or of a
+// struct in it: one that is set, where several structs have such a field.
+func variable(field string) string {
+	names := variables(reflect.TypeFor[config](), "", field)
+	for _, name := range names {
+		if os.Getenv(name) != "" {
 			return name
 		}
-		if f.Type.Kind() == reflect.Struct {
-			if name := variable(f.Type, field); name != field {
-				return name
-			}
+	}
+	return append(names, field)[0]
+}
+
+func variables(t reflect.Type, prefix, field string) (names []string) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Name == field && f.Tag.Get("env") != "" {
+			names = append(names, prefix+f.Tag.Get("env"))
+		}
+		if f.Type.Kind() == reflect.Struct && f.IsExported() {
+			names = append(names, variables(f.Type, prefix+f.Tag.Get("envPrefix"), field)...)
 		}
 	}
-	return field
+	return names
 }
 
 // settingType is the type of a setting in words.
@@ -365,6 +377,9 @@ func (c config) validate() error {
 		return fmt.Errorf("configuration: event_types: %w", err)
 	}
 	if err := c.Kafka.Validate(types); err != nil {
+		return err
+	}
+	if err := c.Catalog.Validate("catalog"); err != nil {
 		return err
 	}
 	if err := c.checkParallelism(); err != nil {

@@ -16,11 +16,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
-	"millrace/catalog/sqlite"
 	"millrace/catalog/sqlstore"
 	"millrace/cmd/millrace/checkpoints"
 	"millrace/cmd/millrace/kafkasource"
 	"millrace/cmd/millrace/savepoint"
+	"millrace/cmd/millrace/sqldata"
 	"millrace/engine/checkpoint"
 	"millrace/engine/embedded"
 	"millrace/event"
@@ -155,7 +155,7 @@ func (n *node) openEngine(ctx context.Context, c config) (err error) {
 	if err != nil { // which is no reason not to start
 		n.logger.Warn("there is no history of earlier checkpoints", "error", err)
 	}
-	if n.catalog, err = sqlite.Open(ctx, filepath.Join(c.Data, catalogFile)); err != nil {
+	if n.catalog, err = sqldata.Open(ctx, c.Catalog, c.Data); err != nil {
 		return err
 	}
 	n.views = memory.New()

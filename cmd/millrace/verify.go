@@ -10,8 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"millrace/catalog/sqlite"
+	"millrace/catalog/database"
 	"millrace/cmd/millrace/savepoint"
+	"millrace/cmd/millrace/sqldata"
 	"millrace/engine/embedded"
 	"millrace/eventlog"
 	"millrace/operator"
@@ -67,7 +68,7 @@ replay begins with that savepoint, --savepoint ID.`,
 			if err != nil {
 				return err
 			}
-			result, err := verify(c.Context(), data, shards, begin)
+			result, err := verifyCatalogue(c.Context(), cfg.Catalog, data, shards, begin)
 			err = errors.Join(err, done())
 			if err != nil {
 				return err
@@ -155,9 +156,14 @@ func replayBase(ctx context.Context, id, address, data string) (base state.Backe
 	return backend, func() error { return errors.Join(backend.Close(), remove()) }, nil
 }
 
-// verify compares what a data directory recovers to with a clean replay, which
-// begins with the state base.
-func verify(ctx context.Context, data string, shards int, base state.Backend) (result verifyResult, err error) {
+// verify is verifyCatalogue of a data directory that has its catalogue in it.
+func verify(ctx context.Context, data string, shards int, base state.Backend) (verifyResult, error) {
+	return verifyCatalogue(ctx, database.Default(), data, shards, base)
+}
+
+// verifyCatalogue compares what a data directory recovers to with a clean
+// replay, which begins with the state base.
+func verifyCatalogue(ctx context.Context, c database.Config, data string, shards int, base state.Backend) (result verifyResult, err error) {
 	log, err := openStored(data)
 	if err != nil {
 		return result, err
@@ -168,14 +174,16 @@ func verify(ctx context.Context, data string, shards int, base state.Backend) (r
 		return result, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	sql, err := sqlite.Open(ctx, filepath.Join(data, catalogFile))
+	held := &keyCounter{Backend: store, keys: map[string]int{}}
+	stored := embedded.Options{Build: buildProgram, Log: log, State: held, Views: viewmemory.New(), Duplicates: duplicates()}
+	sql, err := sqldata.OpenStored(ctx, c, data)
 	if err != nil {
 		return result, err
 	}
-	defer func() { err = errors.Join(err, sql.Close()) }()
-
-	held := &keyCounter{Backend: store, keys: map[string]int{}}
-	stored := embedded.Options{Build: buildProgram, Log: log, State: held, Views: viewmemory.New(), Catalog: sql, Duplicates: duplicates()}
+	if sql != nil {
+		defer func() { err = errors.Join(err, sql.Close()) }()
+		stored.Catalog = sql
+	}
 	live, err := embedded.Inspect(stored)
 	if err != nil {
 		return result, fmt.Errorf("recover %s: %w", data, err)

@@ -177,15 +177,20 @@ func (f *flags) catchUp(ctx context.Context, log *eventlog.Log, backend state.Ba
 	if err != nil && !errors.Is(err, state.ErrNone) {
 		return err
 	}
-	sql, err := sqlite.Open(ctx, filepath.Join(f.data, CatalogFile))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, sql.Close()) }()
-	e, err := embedded.Open(embedded.Options{
-		Build: f.wiring.Program.Build, Log: log, State: backend, Views: viewmemory.New(), Catalog: sql,
+	options := embedded.Options{
+		Build: f.wiring.Program.Build, Log: log, State: backend, Views: viewmemory.New(),
 		Duplicates: f.wiring.Program.Duplicates, Checkpoints: checkpoint.Policy{Interval: -1},
-	})
+	}
+	file := filepath.Join(f.data, CatalogFile)
+	if _, err := os.Stat(file); err == nil { // else it is in another database, which is brought up to date at the next start
+		sql, err := sqlite.Open(ctx, file)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, sql.Close()) }()
+		options.Catalog = sql
+	}
+	e, err := embedded.Open(options)
 	if err != nil {
 		return fmt.Errorf("apply the blocks after the last checkpoint: %w", err)
 	}

@@ -1,0 +1,290 @@
+package opener_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"millrace/catalog"
+	"millrace/catalog/catalogtest"
+	"millrace/catalog/database"
+	"millrace/catalog/databasetest"
+	"millrace/catalog/opener"
+	"millrace/catalog/sqlstore"
+	"millrace/event"
+)
+
+func TestFollow(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
+		catalogtest.RunFollow(t, func(t *testing.T) *sqlstore.Store { return open(t, s.New(t)) })
+	})
+}
+
+// load is the changes of a block of a long run.
+func load(block uint64) []event.Change {
+	random := rand.New(rand.NewPCG(1, block))
+	var changes []event.Change
+	for range 200 {
+		id := fmt.Sprint(random.IntN(3000))
+		switch random.IntN(6) {
+		case 0:
+			changes = append(changes, event.Change{Kind: event.DeleteItem, Item: &event.Item{ID: id}})
+		case 1:
+			changes = append(changes, event.Change{Kind: event.EnsureUser, User: &event.User{ID: id}})
+		case 2:
+			changes = append(changes, event.Change{Kind: event.PutUser, User: &event.User{ID: id, Age: int(block % 100)}})
+		default:
+			changes = append(changes, event.Change{Kind: event.PutItem, Item: &event.Item{ID: id, Title: fmt.Sprint("of ", block)}})
+		}
+	}
+	return changes
+}
+
+// TestKilled kills the server again and again while blocks are applied, as the
+// engine applies them: each until it succeeds. Nothing is lost or applied
+// twice, in the tables or for a follower.
+func TestKilled(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
+		c := s.New(t)
+		c.Timeout, c.ConnectTimeout = time.Second, time.Second
+		store, follows := open(t, c), catalog.NewIndex()
+		defer store.Close()
+		follower := store.Follow(follows, sqlstore.FollowOptions{Interval: 5 * time.Millisecond})
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { follower.Run(ctx) })
+		const kills = 4
+		killed := make(chan struct{})
+		go func() {
+			defer close(killed)
+			for n := range kills {
+				time.Sleep(time.Duration(150+50*n) * time.Millisecond)
+				if n == 1 { // a server that hangs
+					s.Pause()
+					time.Sleep(1500 * time.Millisecond)
+					s.Resume()
+					continue
+				}
+				s.Kill()
+				s.Run(t)
+			}
+		}()
+		var model catalogtest.Model
+		index, failures := catalog.NewIndex(), 0
+		block := uint64(0)
+		for done := false; !done; {
+			select {
+			case <-killed:
+				done = true
+			default:
+			}
+			block++
+			changes := load(block)
+			for store.Apply(t.Context(), block, changes) != nil {
+				failures++
+				time.Sleep(10 * time.Millisecond)
+			}
+			model.Apply(block, changes)
+			for _, change := range changes {
+				index.Apply(change)
+			}
+		}
+		if got, err := catalogtest.Read(t.Context(), store); err != nil || got != model.String() {
+			t.Errorf("after %d blocks and %d kills the tables are not what was applied, %v", block, kills, err)
+		}
+		if failures == 0 {
+			t.Error("no kill was noticed")
+		}
+		t.Logf("%d blocks, %d tries failed", block, failures)
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			if at, _ := follower.Block(); at == block && follower.Err() == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("the follower does not catch up")
+			}
+		}
+		cancel()
+		running.Wait()
+		if text(follows) != text(index) {
+			t.Error("the follower is not at what was applied")
+		}
+	})
+}
+
+func text(x *catalog.Index) string {
+	var b strings.Builder
+	for item := range x.Items() {
+		b.WriteString(catalogtest.ItemText(item) + "\n")
+	}
+	for user := range x.Users() {
+		b.WriteString(catalogtest.UserText(user) + "\n")
+	}
+	return b.String()
+}
+
+// TestDeadlocks has other programs lock rows the other way round: the block is
+// applied all the same, without its caller knowing.
+func TestDeadlocks(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
+		c := s.New(t)
+		store, other := open(t, c), databasetest.Open(t, c)
+		defer store.Close()
+		put := event.Change{Kind: event.PutItem, Item: &event.Item{ID: "x"}}
+		if err := store.Apply(t.Context(), 1, []event.Change{put}); err != nil {
+			t.Fatal(err)
+		}
+		var applying sync.WaitGroup
+		for block := uint64(2); block < 12; block++ {
+			tx, err := other.BeginTx(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Many rows: MySQL gives up the transaction that has written fewer.
+			for n := range 20 {
+				if _, err := tx.ExecContext(t.Context(), fmt.Sprintf("INSERT INTO deleted_users (id, changed, deleted_at) VALUES ('%d-%d', 0, 0)", block, n)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := tx.ExecContext(t.Context(), "UPDATE items SET title = 'locked' WHERE id = 'x'"); err != nil {
+				t.Fatal(err)
+			}
+			applying.Go(func() {
+				if err := store.Apply(t.Context(), block, []event.Change{put}); err != nil {
+					t.Errorf("block %d: %v", block, err)
+				}
+			})
+			time.Sleep(30 * time.Millisecond)
+			_, err = tx.ExecContext(t.Context(), "UPDATE applied SET pruned = 0")
+			if err == nil {
+				err = tx.Commit()
+			}
+			if err != nil {
+				_ = tx.Rollback() // it was the one that was given up
+			}
+			applying.Wait()
+		}
+		if at, err := store.Applied(t.Context()); err != nil || at != 11 {
+			t.Errorf("the last block is %d, %v", at, err)
+		}
+	})
+}
+
+// TestOwner has two data directories meet in one database.
+func TestOwner(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
+		c, ctx := s.New(t), t.Context()
+		first, second := open(t, c), open(t, c)
+		defer first.Close()
+		defer second.Close()
+		put := []event.Change{{Kind: event.PutItem, Item: &event.Item{ID: "x", Title: "first's"}}}
+		if err := errors.Join(first.Claim(ctx, "first", false), first.Apply(ctx, 5, put), first.Claim(ctx, "first", false)); err != nil {
+			t.Fatal(err)
+		}
+		if err := second.Claim(ctx, "second", false); !errors.Is(err, sqlstore.ErrOwner) {
+			t.Fatalf("another's database was claimed: %v", err)
+		}
+		if err := second.Claim(ctx, "second", true); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := catalogtest.Read(ctx, second); err != nil || got != "applied 0\n" {
+			t.Errorf("after it was taken over the database holds %q, %v", got, err)
+		}
+		if err := first.Apply(ctx, 6, put); !errors.Is(err, sqlstore.ErrOwner) {
+			t.Errorf("the one that it was taken from still writes: %v", err)
+		}
+		if err := second.Apply(ctx, 1, put); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestDiagnosis makes settings wrong, one by one, and reads what is said.
+func TestDiagnosis(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
+		other := map[string]string{database.MySQL: database.PostgreSQL, database.PostgreSQL: database.MySQL}[s.Driver]
+		wrong := databasetest.Start(t, other)
+		good := s.New(t)
+		if s.Driver == database.MySQL {
+			s.Execute(t, "CREATE USER 'shop'@'127.0.0.1' IDENTIFIED BY 'right-one'")
+		} else {
+			s.Execute(t, "CREATE ROLE shop LOGIN PASSWORD 'right-one'")
+			s.Restrict(t)
+		}
+		scheme := map[string]string{database.MySQL: "mysql", database.PostgreSQL: "postgres"}[s.Driver]
+		query := map[string]string{database.PostgreSQL: "?sslmode=disable"}[s.Driver]
+		dsn := func(user, host string, port int, name string) func(*database.Config) {
+			return func(c *database.Config) {
+				c.DSN = database.Secret(fmt.Sprintf("%s://%s@%s:%d/%s%s", scheme, user, host, port, name, query))
+			}
+		}
+		tests := []struct {
+			name   string
+			change func(*database.Config)
+			want   string
+		}{
+			{"refused", dsn("root", "127.0.0.1", 1, "d1"), "127.0.0.1:1 refuses connections"},
+			{"no host", dsn("root", "nowhere.invalid", 3306, "d1"), "nowhere.invalid"},
+			{"another server", dsn("root", "127.0.0.1", wrong.Port(), "d1"), "check the port in catalog.dsn"},
+			{"no database", dsn("root", "127.0.0.1", s.Port(), "missing"), "there is no database missing: CREATE DATABASE"},
+			{"wrong password", dsn("shop:wrong-one", "127.0.0.1", s.Port(), "d1"), "refuses user shop: the password is wrong"},
+			{"no TLS there", func(c *database.Config) { c.TLS.Enabled = true }, "does not offer TLS: set catalog.tls.enabled to false"},
+		}
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				c := good
+				c.ConnectTimeout, c.Timeout = 2*time.Second, 2*time.Second
+				tt.change(&c)
+				_, err := opener.Diagnose(t.Context(), "catalog", c)
+				var d *database.Diagnosis
+				if !errors.As(err, &d) || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("it says %v\nexpected words with %q", err, tt.want)
+				}
+				if _, err := opener.Open(t.Context(), c, ""); !errors.As(err, &d) || strings.Contains(fmt.Sprintf("%v %+v", err, c), "wrong-one") {
+					t.Errorf("opening it says %v", err)
+				}
+			})
+		}
+		t.Run("hangs", func(t *testing.T) {
+			c := good
+			c.ConnectTimeout, c.Timeout = 500*time.Millisecond, 500*time.Millisecond
+			s.Pause()
+			defer s.Resume()
+			if _, err := opener.Diagnose(t.Context(), "catalog", c); err == nil || !strings.Contains(err.Error(), "does not answer in time") {
+				t.Errorf("it says %v", err)
+			}
+		})
+		if notes, err := opener.Diagnose(t.Context(), "catalog", good); err != nil || len(notes) == 0 || !strings.HasPrefix(notes[0], "version 1") {
+			t.Errorf("of a good one it says %q, %v", notes, err)
+		}
+	})
+}
+
+// TestTLS reaches servers that want TLS, and reads what is said where the
+// settings do not fit them.
+func TestTLS(t *testing.T) {
+	for _, driver := range []string{database.MySQL, database.PostgreSQL} {
+		t.Run(driver, func(t *testing.T) {
+			good := databasetest.StartTLS(t, driver).New(t)
+			if err := open(t, good).Close(); err != nil {
+				t.Fatal(err)
+			}
+			for want, change := range map[string]func(*database.Config){
+				"is signed by nobody that is trusted": func(c *database.Config) { c.TLS.CAFile = "" },
+				"is not for that name":                func(c *database.Config) { c.TLS.ServerName = "another.example" },
+				"set catalog.tls.enabled":             func(c *database.Config) { c.TLS = database.TLS{} },
+			} {
+				c := good
+				change(&c)
+				if _, err := opener.Diagnose(t.Context(), "catalog", c); err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("it says %v\nexpected words with %q", err, want)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,32 @@
+package opener_test
+
+import (
+	"testing"
+
+	"millrace/catalog"
+	"millrace/catalog/catalogtest"
+	"millrace/catalog/database"
+	"millrace/catalog/databasetest"
+	"millrace/catalog/opener"
+	"millrace/catalog/sqlstore"
+)
+
+func open(t testing.TB, c database.Config) *sqlstore.Store {
+	t.Helper()
+	store, err := opener.Open(t.Context(), c, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+// TestConformance has real servers do what every catalogue must.
+func TestConformance(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
+		catalogtest.Run(t, func(t *testing.T) catalog.Store { return open(t, s.New(t)) })
+		catalogtest.RunReopen(t, func(t *testing.T) func() catalog.Store {
+			c := s.New(t)
+			return func() catalog.Store { return open(t, c) }
+		})
+	})
+}
