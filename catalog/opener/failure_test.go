@@ -17,6 +17,7 @@ import (
 	"millrace/catalog/opener"
 	"millrace/catalog/sqlstore"
 	"millrace/event"
+	"millrace/internal/services"
 )
 
 func TestFollow(t *testing.T) {
@@ -71,7 +72,7 @@ func TestKilled(t *testing.T) {
 					continue
 				}
 				s.Kill()
-				s.Run(t)
+				s.Start()
 			}
 		}()
 		var model catalogtest.Model
@@ -204,87 +205,85 @@ func TestOwner(t *testing.T) {
 	})
 }
 
-// TestDiagnosis makes settings wrong, one by one, and reads what is said.
-func TestDiagnosis(t *testing.T) {
-	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
-		other := map[string]string{database.MySQL: database.PostgreSQL, database.PostgreSQL: database.MySQL}[s.Driver]
-		wrong := databasetest.Start(t, other)
-		good := s.New(t)
-		if s.Driver == database.MySQL {
-			s.Execute(t, "CREATE USER 'shop'@'127.0.0.1' IDENTIFIED BY 'right-one'")
-		} else {
-			s.Execute(t, "CREATE ROLE shop LOGIN PASSWORD 'right-one'")
-			s.Restrict(t)
-		}
-		scheme := map[string]string{database.MySQL: "mysql", database.PostgreSQL: "postgres"}[s.Driver]
-		query := map[string]string{database.PostgreSQL: "?sslmode=disable"}[s.Driver]
-		dsn := func(user, host string, port int, name string) func(*database.Config) {
-			return func(c *database.Config) {
-				c.DSN = database.Secret(fmt.Sprintf("%s://%s@%s:%d/%s%s", scheme, user, host, port, name, query))
-			}
-		}
-		tests := []struct {
-			name   string
-			change func(*database.Config)
-			want   string
-		}{
-			{"refused", dsn("root", "127.0.0.1", 1, "d1"), "127.0.0.1:1 refuses connections"},
-			{"no host", dsn("root", "nowhere.invalid", 3306, "d1"), "nowhere.invalid"},
-			{"another server", dsn("root", "127.0.0.1", wrong.Port(), "d1"), "check the port in catalog.dsn"},
-			{"no database", dsn("root", "127.0.0.1", s.Port(), "missing"), "there is no database missing: CREATE DATABASE"},
-			{"wrong password", dsn("shop:wrong-one", "127.0.0.1", s.Port(), "d1"), "refuses user shop: the password is wrong"},
-			{"no TLS there", func(c *database.Config) { c.TLS.Enabled = true }, "does not offer TLS: set catalog.tls.enabled to false"},
-		}
-		for _, tt := range tests {
-			t.Run(tt.name, func(t *testing.T) {
-				c := good
-				c.ConnectTimeout, c.Timeout = 2*time.Second, 2*time.Second
-				tt.change(&c)
-				_, err := opener.Diagnose(t.Context(), "catalog", c)
-				var d *database.Diagnosis
-				if !errors.As(err, &d) || !strings.Contains(err.Error(), tt.want) {
-					t.Errorf("it says %v\nexpected words with %q", err, tt.want)
-				}
-				if _, err := opener.Open(t.Context(), c, ""); !errors.As(err, &d) || strings.Contains(fmt.Sprintf("%v %+v", err, c), "wrong-one") {
-					t.Errorf("opening it says %v", err)
-				}
-			})
-		}
-		t.Run("hangs", func(t *testing.T) {
-			c := good
-			c.ConnectTimeout, c.Timeout = 500*time.Millisecond, 500*time.Millisecond
-			s.Pause()
-			defer s.Resume()
-			if _, err := opener.Diagnose(t.Context(), "catalog", c); err == nil || !strings.Contains(err.Error(), "does not answer in time") {
-				t.Errorf("it says %v", err)
-			}
-		})
-		if notes, err := opener.Diagnose(t.Context(), "catalog", good); err != nil || len(notes) == 0 || !strings.HasPrefix(notes[0], "version 1") {
-			t.Errorf("of a good one it says %q, %v", notes, err)
-		}
-	})
+// dsn is a URL of a database.
+func dsn(driver, user, address, name, query string) database.Secret {
+	return database.Secret(map[string]string{database.MySQL: "mysql", database.PostgreSQL: "postgres"}[driver] + "://" + user + "@" + address + "/" + name + query)
 }
 
-// TestTLS reaches servers that want TLS, and reads what is said where the
-// settings do not fit them.
-func TestTLS(t *testing.T) {
-	for _, driver := range []string{database.MySQL, database.PostgreSQL} {
+// TestDiagnosis makes settings wrong, one by one, and reads what is said.
+func TestDiagnosis(t *testing.T) {
+	for driver, other := range map[string]string{database.MySQL: database.PostgreSQL, database.PostgreSQL: database.MySQL} {
 		t.Run(driver, func(t *testing.T) {
-			good := databasetest.StartTLS(t, driver).New(t)
-			if err := open(t, good).Close(); err != nil {
-				t.Fatal(err)
-			}
-			for want, change := range map[string]func(*database.Config){
-				"is signed by nobody that is trusted": func(c *database.Config) { c.TLS.CAFile = "" },
-				"is not for that name":                func(c *database.Config) { c.TLS.ServerName = "another.example" },
-				"set catalog.tls.enabled":             func(c *database.Config) { c.TLS = database.TLS{} },
+			s, wrong := databasetest.StartPlain(t, driver), databasetest.Start(t, other)
+			const root = services.User + ":" + services.Password
+			good := s.New(t)
+			good.ConnectTimeout, good.Timeout = 2*time.Second, 2*time.Second
+			for _, tt := range []struct {
+				name string
+				dsn  database.Secret
+				want string
+			}{
+				{"refused", dsn(driver, root, "127.0.0.1:1", "millrace", ""), "127.0.0.1:1 refuses connections"},
+				{"no host", dsn(driver, root, "nowhere.invalid:3306", "millrace", ""), "nowhere.invalid"},
+				{"another server", dsn(driver, root, wrong.Address, "millrace", ""), "check the port in catalog.dsn"},
+				{"no database", dsn(driver, root, s.Address, "missing", ""), "there is no database missing: CREATE DATABASE"},
+				{"wrong password", dsn(driver, services.User+":wrong-one", s.Address, "millrace", ""), "refuses user millrace: the password is wrong"},
+				{"no TLS there", "", "does not offer TLS: set catalog.tls.enabled to false"},
 			} {
-				c := good
-				change(&c)
-				if _, err := opener.Diagnose(t.Context(), "catalog", c); err == nil || !strings.Contains(err.Error(), want) {
-					t.Errorf("it says %v\nexpected words with %q", err, want)
+				t.Run(tt.name, func(t *testing.T) {
+					c := good
+					if c.DSN = tt.dsn; c.DSN == "" {
+						c.DSN, c.TLS.Enabled = good.DSN, true
+					}
+					_, err := opener.Diagnose(t.Context(), "catalog", c)
+					var d *database.Diagnosis
+					if !errors.As(err, &d) || !strings.Contains(err.Error(), tt.want) {
+						t.Errorf("it says %v\nexpected words with %q", err, tt.want)
+					}
+					if _, err := opener.Open(t.Context(), c, ""); !errors.As(err, &d) || strings.Contains(fmt.Sprintf("%v %+v", err, c), "wrong-one") {
+						t.Errorf("opening it says %v", err)
+					}
+				})
+			}
+			t.Run("hangs", func(t *testing.T) {
+				s.Pause()
+				defer s.Resume()
+				if _, err := opener.Diagnose(t.Context(), "catalog", good); err == nil || !strings.Contains(err.Error(), "does not answer in time") {
+					t.Errorf("it says %v", err)
 				}
+			})
+			if notes, err := opener.Diagnose(t.Context(), "catalog", good); err != nil || len(notes) == 0 || !strings.HasPrefix(notes[0], "version 1") {
+				t.Errorf("of a good one it says %q, %v", notes, err)
 			}
 		})
 	}
 }
+
+// TestTLS reaches servers with TLS, and reads what is said where the settings do
+// not fit them.
+func TestTLS(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
+		s.OnlyTLS(t, "careful", "a-password")
+		good := s.New(t)
+		good.TLS = database.TLS{Enabled: true, CAFile: s.CAFile}
+		if err := open(t, good).Close(); err != nil {
+			t.Fatal(err)
+		}
+		for want, change := range map[string]func(*database.Config){
+			"is signed by nobody that is trusted": func(c *database.Config) { c.TLS.CAFile = "" },
+			"is not for that name":                func(c *database.Config) { c.TLS.ServerName = "another.example" },
+			"set catalog.tls.enabled": func(c *database.Config) {
+				c.DSN, c.TLS = dsn(s.Driver, "careful:a-password", s.Address, "millrace", plain[s.Driver]), database.TLS{}
+			},
+		} {
+			c := good
+			change(&c)
+			if _, err := opener.Diagnose(t.Context(), "catalog", c); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("it says %v\nexpected words with %q", err, want)
+			}
+		}
+	})
+}
+
+// plain is how a DSN says that TLS is not even tried.
+var plain = map[string]string{database.PostgreSQL: "?sslmode=disable"}

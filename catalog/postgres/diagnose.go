@@ -29,6 +29,9 @@ func Explain(err error, section string, c database.Config) error {
 	if words == "" && unfamiliar(err) {
 		words = fmt.Sprintf("what answers at %s is no PostgreSQL server, or it is stopping: check the port in %s.dsn", addr, section)
 	}
+	if words == "" && strings.Contains(err.Error(), "server refused TLS connection") {
+		words = fmt.Sprintf("the server does not offer TLS: set %s.tls.enabled to false, or have TLS enabled there", section)
+	}
 	var known *database.Diagnosis
 	if words == "" || errors.As(err, &known) {
 		return err
@@ -47,9 +50,6 @@ func unfamiliar(err error) bool {
 func answered(err error, section, user, name string) string {
 	var answer *pgconn.PgError
 	if !errors.As(err, &answer) {
-		if strings.Contains(err.Error(), "server refused TLS connection") {
-			return fmt.Sprintf("the server does not offer TLS: set %s.tls.enabled to false, or have TLS enabled there", section)
-		}
 		return ""
 	}
 	switch answer.Code {

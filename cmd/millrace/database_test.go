@@ -62,7 +62,7 @@ func TestDatabaseKilled(t *testing.T) {
 				_, body := ask(t, http.MethodGet, url+"/v1/health", "")
 				return strings.Contains(body, "the catalogue's database") && strings.Contains(body, "degraded") && !strings.Contains(body, "127.0.0.1")
 			})
-			s.Run(t)
+			s.Start()
 			waitFor(t, "health being good again", func() bool {
 				status, body := ask(t, http.MethodGet, url+"/v1/health", "")
 				return status == http.StatusOK && !strings.Contains(body, "degraded")
