@@ -21,6 +21,12 @@ test-browser: ## install a browser if there is none, and test the dashboard in i
 	./scripts/install-browser.sh
 	MILLRACE_BROWSER=required $(GO) test -count=1 ./serve/dashboard/...
 
+flink: ## build build/millrace-flink.jar, which runs on Apache Flink (needs Java 17 and Maven)
+	./scripts/flink.sh
+
+test-flink: ## test the operator host in Flink's harness and on a small cluster (needs Java 17 and Maven)
+	./scripts/flink.sh test
+
 test-s3: ## install an S3 server if there is none, and test what is kept in buckets against it
 	MILLRACE_S3=required MILLRACE_S3_SERVER="$$(./scripts/install-s3.sh)" $(GO) test -count=1 -run 'S3|^TestStore|Folders|Denied' ./objectstore/s3/... ./savepoint/... ./cmd/millrace/
 
@@ -52,4 +58,4 @@ soak: ## thousands of simulated crashes, 300 real kills, all of MovieLens withou
 demo: ## server, generated shop traffic and dashboard
 	$(GO) run ./cmd/millrace demo
 
-.PHONY: bench-flink help build services services-stop test test-race test-browser test-integration test-s3 lint fuzz bench soak demo
+.PHONY: flink test-flink bench-flink help build services services-stop test test-race test-browser test-integration test-s3 lint fuzz bench soak demo
