@@ -1,6 +1,7 @@
 package event
 
 import (
+	"encoding/binary"
 	"errors"
 	"math"
 
@@ -165,6 +166,99 @@ func readVersion(r *wire.Reader, known byte) bool {
 		r.Fail(ErrVersion)
 	}
 	return r.Err() == nil
+}
+
+// AppendRecord appends what the catalogue knew and the stored form of the event:
+// with lengths of four bytes, little-endian, before item and user, 0 if it knew
+// nothing. Row is not written.
+func (e *Enriched) AppendRecord(dst []byte) []byte {
+	at := len(dst)
+	dst = append(dst, 0, 0, 0, 0)
+	if e.ItemInfo != nil {
+		dst = appendItem(dst, e.ItemInfo)
+		binary.LittleEndian.PutUint32(dst[at:], uint32(len(dst)-at-4))
+	}
+	at = len(dst)
+	dst = append(dst, 0, 0, 0, 0)
+	if e.UserInfo != nil {
+		dst = appendUser(dst, e.UserInfo)
+		binary.LittleEndian.PutUint32(dst[at:], uint32(len(dst)-at-4))
+	}
+	return AppendEvent(dst, &e.Event)
+}
+
+// ReadRecord reads what AppendRecord wrote, as EnrichedReader does.
+func (e *Enriched) ReadRecord(r *wire.Reader) { (&EnrichedReader{}).Read(r, e) }
+
+// mostRead bounds what an EnrichedReader remembers of each kind.
+const mostRead = 1 << 15
+
+// EnrichedReader reads events from another process. It remembers the items, users
+// and types that it has read, so that those that repeat take no memory of their
+// own. The zero value is ready; it is not for several goroutines.
+type EnrichedReader struct {
+	items map[string]*Item
+	users map[string]*User
+	types map[string]string
+	names Names
+	item  *Item // that of the event that is read
+}
+
+// Read reads what Enriched.AppendRecord wrote, over whatever e was. A failure is
+// left in r; Metadata is part of the reader's input.
+func (x *EnrichedReader) Read(r *wire.Reader, e *Enriched) {
+	if x.types == nil {
+		x.items, x.users, x.types = map[string]*Item{}, map[string]*User{}, map[string]string{}
+		x.names = Names{Item: x.itemName, Type: x.typeName}
+	}
+	x.item = readKnown(r, x.items, readItem)
+	user := readKnown(r, x.users, readUser)
+	ReadEvent(r, &e.Event, &x.names)
+	e.ItemInfo, e.UserInfo, e.Row = x.item, user, 0
+}
+
+// readKnown reads what the catalogue knew, nil if nothing.
+func readKnown[T any](r *wire.Reader, seen map[string]*T, read func(*wire.Reader) *T) *T {
+	var b []byte
+	if head := r.Take(4); head != nil {
+		b = r.Take(int(binary.LittleEndian.Uint32(head)))
+	}
+	if len(b) == 0 {
+		return nil
+	}
+	if v, ok := seen[string(b)]; ok {
+		return v
+	}
+	in := wire.NewReader(b)
+	v := read(in)
+	if err := in.End(); err != nil {
+		r.Fail(err)
+		return nil
+	}
+	if len(seen) == mostRead {
+		clear(seen)
+	}
+	seen[string(b)] = v
+	return v
+}
+
+func (x *EnrichedReader) itemName(b []byte) string {
+	if x.item != nil && x.item.ID == string(b) {
+		return x.item.ID
+	}
+	return string(b)
+}
+
+func (x *EnrichedReader) typeName(b []byte) string {
+	name, ok := x.types[string(b)]
+	if !ok {
+		if len(x.types) == mostRead {
+			clear(x.types)
+		}
+		name = string(b)
+		x.types[name] = name
+	}
+	return name
 }
 
 // AppendChange appends the stored form of a catalogue change: version, kind,

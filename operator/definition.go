@@ -15,6 +15,7 @@ type definition interface {
 	bind(input int, sink any) any
 	ttl() *TTL
 	encodable() error
+	inProcess() definition
 }
 
 type typed[K Key, S, I any] struct {

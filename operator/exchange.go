@@ -230,6 +230,30 @@ func (d typed[K, S, I]) codec() *codec.Codec[I] {
 	}
 }
 
+// inProcess has inputs without a form in bytes cross as numbers.
+func (d typed[K, S, I]) inProcess() definition {
+	if d.codec() == nil {
+		var kept []I
+		d.stage.Codec = &codec.Codec[I]{
+			Append: func(dst []byte, v *I) []byte {
+				kept = append(kept, *v)
+				return wire.AppendUvarint(dst, uint64(len(kept)-1))
+			},
+			Load: func(r *wire.Reader, v *I) { *v = kept[r.Uvarint()] },
+		}
+	}
+	return d
+}
+
+// InProcess has every stage take inputs from "other processes" that have no form
+// in bytes, by keeping them for good: for tests of engines with many processes
+// that run in one.
+func (t *Topology) InProcess() {
+	for _, n := range t.nodes {
+		n.def = n.def.inProcess()
+	}
+}
+
 func (d typed[K, S, I]) encodable() error {
 	if d.codec() != nil {
 		return nil

@@ -55,6 +55,11 @@ func newChain(l *layout, c int, to links) (*chain, error) {
 	k.outs = leave.list
 	for at := len(k.stages) - 1; at >= 0; at-- { // downstream first: sinks need it
 		sinks := map[string][]any{}
+		for _, t := range l.program.Taps {
+			if t.Stage == l.nodes[k.stages[at]].Name {
+				sinks[t.Port] = append(sinks[t.Port], t.Sink(to.subtask))
+			}
+		}
 		for d, n := range l.nodes {
 			for input, in := range n.Inputs {
 				if in.From != k.stages[at] {
@@ -159,6 +164,35 @@ func (k *chain) deliver(emit func(out) error) error {
 		k.running = 0
 		more = k.in.Deliver(0, k.tables[0], sliceRecords)
 		if err := k.leave(outRecords, emit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget drops a deleted user or item from the stages that are keyed by it, after
+// what has come before.
+func (k *chain) forget(payload []byte, emit func(out) error, send func(edge int, key, payload []byte) error) error {
+	if len(payload) == 0 || payload[0] == 0 || payload[0] > byte(operator.SubjectItem) {
+		return fmt.Errorf("%w: a malformed deletion", ErrProtocol)
+	}
+	if err := k.deliver(emit); err != nil {
+		return err
+	}
+	subject, key := operator.Subject(payload[0]), string(payload[1:])
+	for at, t := range k.tables {
+		if k.layout.nodes[k.stages[at]].Subject == subject {
+			t.Forget(key)
+		}
+	}
+	for _, o := range k.outs {
+		if !k.layout.knows(k.layout.edges[o.edge], subject) {
+			continue
+		}
+		if err := emit(o); err != nil { // what was sent before stays before it
+			return err
+		}
+		if err := send(o.edge, payload[1:], payload); err != nil {
 			return err
 		}
 	}

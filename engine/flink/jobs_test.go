@@ -23,7 +23,7 @@ import (
 func buildJob(name string) (*flink.Program, error) {
 	p := &flink.Program{
 		Topology: reference.Topology(name),
-		Source:   flink.Records[reference.Event](),
+		Source:   flink.Records[reference.Event](nil),
 		Sinks:    map[string]string{reference.StageDigest: "result"},
 	}
 	if name != "J3" {

@@ -9,10 +9,14 @@ package flink
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
+	"millrace/engine/pipeline"
+	"millrace/event"
 	"millrace/event/wire"
 	"millrace/operator"
+	"millrace/operator/codec"
 )
 
 // ErrProtocol is the error of a peer that does not keep to the protocol.
@@ -30,6 +34,8 @@ type Program struct {
 	// them, finds the key in one: that of every stage that reads the source. Nil
 	// if the chain SourceChain reads the source, and gives records their keys.
 	Key *PlanKey
+	// Taps are told what ports emit.
+	Taps []pipeline.Tap
 	// Sinks are stages that Flink takes the place of, by name: what takes their
 	// inputs, "result" or "topic:NAME".
 	Sinks map[string]string
@@ -44,13 +50,13 @@ type Source interface {
 	reader(sinks []any) (func(operator.Meta, []byte) error, error)
 }
 
-// Records is the Source whose records are of type T, which must be an
-// operator.Record.
-func Records[T any]() Source { return records[T]{} }
+// Records is the Source whose records are of type T, which says itself how it is
+// read, see operator.Record, unless a codec does.
+func Records[T any](by *codec.Codec[T]) Source { return records[T]{by} }
 
-type records[T any] struct{}
+type records[T any] struct{ by *codec.Codec[T] }
 
-func (records[T]) reader(sinks []any) (func(operator.Meta, []byte) error, error) {
+func (s records[T]) reader(sinks []any) (func(operator.Meta, []byte) error, error) {
 	var list []func(operator.Meta, *T)
 	for _, s := range sinks {
 		send, ok := s.(func(operator.Meta, *T))
@@ -60,14 +66,19 @@ func (records[T]) reader(sinks []any) (func(operator.Meta, []byte) error, error)
 		list = append(list, send)
 	}
 	record := new(T)
-	typed, ok := any(record).(operator.Record)
-	if !ok {
-		return nil, fmt.Errorf("%w: %T is no operator.Record", operator.ErrTopology, record)
+	by := s.by
+	if by == nil {
+		typed, ok := any(record).(operator.Record)
+		if !ok {
+			return nil, fmt.Errorf("%w: %T is no operator.Record", operator.ErrTopology, record)
+		}
+		by = &codec.Codec[T]{Load: func(r *wire.Reader, _ *T) { typed.ReadRecord(r) }}
 	}
 	r := wire.NewReader(nil)
 	return func(m operator.Meta, b []byte) error {
 		r.Reset(b)
-		typed.ReadRecord(r)
+		*record = *new(T)
+		by.Load(r, record)
 		if err := r.End(); err != nil {
 			return err
 		}
@@ -98,6 +109,9 @@ type layout struct {
 	chains  [][]int // the stages of each, the head first
 	of      []int   // by stage: its chain, -1 if it is a sink
 	edges   []edge  // by number
+	// subjects are those of the stages of each chain and of all that are behind
+	// it, as a set of bits.
+	subjects []uint64
 }
 
 // newLayout finds the chains and edges. Errors wrap operator.ErrTopology.
@@ -127,7 +141,25 @@ func newLayout(p *Program) (*layout, error) {
 			return nil, err
 		}
 	}
+	l.subjects = make([]uint64, len(l.chains))
+	for i := len(l.nodes) - 1; i >= 0; i-- {
+		if c := l.of[i]; c >= 0 {
+			l.subjects[c] |= 1 << l.nodes[i].Subject
+		}
+	}
+	for c := len(l.chains) - 1; c >= 0; c-- { // a chain comes after those that it reads
+		for _, e := range l.edges {
+			if e.from == c && e.sink == "" {
+				l.subjects[c] |= l.subjects[l.of[e.to]]
+			}
+		}
+	}
 	return l, nil
+}
+
+// knows reports whether a stage of a subject is at the end of an edge or behind it.
+func (l *layout) knows(e edge, subject operator.Subject) bool {
+	return e.sink == "" && l.subjects[l.of[e.to]]&(1<<subject) != 0
 }
 
 // connect adds the edges to a stage: one from each chain, so that what one chain
@@ -156,4 +188,14 @@ func (l *layout) chain(name string) (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("%w: there is no chain %q", ErrProtocol, name)
+}
+
+// A record whose event time is controlTime is none: it tells the stages of a
+// subject that something was deleted. It travels where records do, so that it
+// stays in order with those of its key, and is sent on to the chains behind.
+const controlTime = event.Time(math.MinInt64)
+
+// appendForget appends the payload of a deletion.
+func appendForget(dst []byte, subject operator.Subject, key string) []byte {
+	return append(append(dst, byte(subject)), key...)
 }

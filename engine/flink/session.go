@@ -137,7 +137,7 @@ func (s *Session) open(in *body) error {
 		return err
 	}
 	s.hello = h
-	s.chain, err = newChain(l, c, links{subtask: h.subtask, views: func(operator.ViewWrite) {}, cold: s.cold()})
+	s.chain, err = newChain(l, c, links{subtask: h.subtask, views: s.view, cold: s.cold()})
 	return err
 }
 
@@ -247,11 +247,23 @@ func (s *Session) record(in *body) error {
 	if enter == nil {
 		return fmt.Errorf("%w: edge %d does not lead to chain %q", ErrProtocol, edge, s.hello.chain)
 	}
+	if m.Time == controlTime {
+		return s.chain.forget(record, s.emit, func(edge int, key, payload []byte) error {
+			return s.result.output(edge, operator.Meta{Time: controlTime, Watermark: m.Watermark}, key, payload)
+		})
+	}
 	s.counts.records++
 	if err := enter(m, record); err != nil {
 		return fmt.Errorf("a record of edge %d: %w", edge, err)
 	}
 	return nil
+}
+
+// view takes an answer.
+func (s *Session) view(w operator.ViewWrite) {
+	if s.worker.options.Views != nil {
+		s.worker.options.Views(w)
+	}
 }
 
 // emit has the records of an edge leave.

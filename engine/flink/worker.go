@@ -7,11 +7,15 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+
+	"millrace/operator"
 )
 
 // Options are the parts that a worker is wired to.
 type Options struct {
 	Build Build
+	// Views takes the answers of all sessions.
+	Views func(operator.ViewWrite)
 	// MemoryLimit bounds the memory of live state, in bytes: what does not fit is
 	// read back from Flink. 0 is no bound.
 	MemoryLimit int64

@@ -6,8 +6,11 @@
 // step: on the block-less engine of operatortest, in order on one shard and
 // with random interleavings on several; and on the pipeline of the engines for
 // production, on one shard, on several with the smallest slices, and with all
-// state evicted from memory after every block. A pipeline's block are the
-// records since the last Flush. After each block its incremental checkpoints
+// state evicted from memory after every block; and on the worker of the Flink
+// host, with all that crosses an exchange written and read, on several subtasks
+// that interleave at random, and with all state that can be left to Flink. (Stages
+// with broadcast inputs do not run there.) A pipeline's block are the records
+// since the last Flush. After each block its incremental checkpoints
 // must come to its state; with small slices a checkpoint is encoded while the
 // blocks after it are folded.
 //
@@ -151,6 +154,7 @@ func (h *Harness[T]) begin(first, shards int) {
 		}
 		h.runs = append(h.runs, p)
 	}
+	h.beginFlink(shards)
 }
 
 // Send sends a record, of the first partition if there are several.

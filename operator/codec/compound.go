@@ -58,6 +58,30 @@ func Struct[T any](fields ...FieldOf[T]) Codec[T] {
 	}
 }
 
+// mostInterned bounds how many strings an Interned codec remembers.
+const mostInterned = 1 << 16
+
+// Interned is String for what repeats: it remembers strings that it has read, and
+// makes no new ones of the same bytes. It is not for several goroutines.
+func Interned[T ~string]() Codec[T] {
+	seen := map[string]T{}
+	return Codec[T]{
+		Append: func(dst []byte, v *T) []byte { return wire.AppendString(dst, string(*v)) },
+		Load: func(r *wire.Reader, v *T) {
+			b := r.Bytes()
+			known, ok := seen[string(b)]
+			if !ok {
+				if len(seen) == mostInterned {
+					clear(seen)
+				}
+				known = T(b)
+				seen[string(known)] = known
+			}
+			*v = known
+		},
+	}
+}
+
 // Optional writes whether there is a value, and it.
 func Optional[T any](of Codec[T]) Codec[*T] {
 	return Codec[*T]{

@@ -32,6 +32,7 @@ func addSums(in operator.Stream[Led], o Options) operator.Handle {
 		Subject: operator.SubjectItem,
 		Version: sumsVersion,
 		Key:     func(in *Led) string { return in.Item },
+		Codec:   ledCodec(),
 		New: func(p *operator.Ports) operator.Operator[string, item, Led] {
 			return &sums{
 				options: o, names: pairs.NewNames(),

@@ -9,6 +9,7 @@ import (
 	"millrace/event"
 	"millrace/event/wire"
 	"millrace/operator"
+	"millrace/operator/codec"
 )
 
 // The names of the stage and of its ports.
@@ -56,11 +57,13 @@ type Duplicate struct {
 
 // Add adds the stage to the events of a source.
 func Add(in operator.Stream[event.Enriched], o Options) operator.Handle {
+	var reader event.EnrichedReader
 	return operator.Add(in, operator.Stage[string, state, event.Enriched]{
 		Name:    StageName,
 		Subject: operator.SubjectUser,
 		Version: stateVersion,
 		Key:     func(e *event.Enriched) string { return e.User },
+		Codec:   &codec.Codec[event.Enriched]{Append: func(dst []byte, e *event.Enriched) []byte { return e.AppendRecord(dst) }, Load: reader.Read},
 		New: func(p *operator.Ports) operator.Operator[string, state, event.Enriched] {
 			return &clean{
 				options:    o,

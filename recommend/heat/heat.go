@@ -85,12 +85,14 @@ func Add(in operator.Stream[event.Enriched], types *event.Types, o Options) Hand
 		Name: StageHeat, Subject: operator.SubjectItem, Version: stateVersion,
 		Key:     func(i *impulse) string { return i.Item },
 		Combine: &operator.Combiner[impulse]{Hash: (*impulse).hash, Merge: (*impulse).merge},
+		Codec:   impulseCodec(),
 		New:     func(p *operator.Ports) operator.Operator[string, state, impulse] { return newHeats(p) },
 	})
 	h.Trending = operator.Add(operator.From[warm](h.Heat, portWarm), operator.Stage[string, boards, warm]{
 		Name: StageTrending, Version: stateVersion,
 		Key:     func(w *warm) string { return w.Scope },
 		Combine: &operator.Combiner[warm]{Hash: (*warm).hash, Merge: (*warm).merge},
+		Codec:   warmCodec(),
 		New: func(p *operator.Ports) operator.Operator[string, boards, warm] {
 			return &trending{options: o, view: operator.View[*Trending](p, TrendingView)}
 		},

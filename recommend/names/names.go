@@ -31,6 +31,18 @@ func (t *Table) ID(name string) uint32 {
 	if id, ok := t.ids[name]; ok {
 		return id
 	}
+	return t.add(name)
+}
+
+// IDOf is ID of the bytes of an external id, which it does not keep.
+func (t *Table) IDOf(name []byte) uint32 {
+	if id, ok := t.ids[string(name)]; ok {
+		return id
+	}
+	return t.add(string(name))
+}
+
+func (t *Table) add(name string) uint32 {
 	id := uint32(len(t.names))
 	t.ids[name] = id
 	t.names = append(t.names, name)

@@ -2,10 +2,13 @@ package pairs
 
 import (
 	"encoding/json"
+	"math"
 	"slices"
 
 	"millrace/event"
+	"millrace/event/wire"
 	"millrace/operator"
+	"millrace/operator/codec"
 )
 
 // One is the weight of a pair at distance 1, in the units of Pair.Weight.
@@ -90,4 +93,46 @@ var combiner = operator.Combiner[Contribution]{
 		into.more = append(append(into.more, in.first), in.more...)
 		return true
 	},
+}
+
+// termsRead is how many terms memory is taken for at a time.
+const termsRead = 1 << 10
+
+// contributionCodec is how contributions cross to another process: with the ids
+// of the partners. What is read has the numbers of a sender of its own.
+func contributionCodec() *codec.Codec[Contribution] {
+	items, sender := codec.Interned[string](), NewNames()
+	var free []term
+	read := func(r *wire.Reader) term {
+		id, weight := sender.IDOf(r.Bytes()), r.Uvarint()
+		if weight > math.MaxUint32 {
+			r.Fail(wire.ErrCorrupt)
+		}
+		return term{id, uint32(weight)}
+	}
+	return &codec.Codec[Contribution]{
+		Append: func(dst []byte, c *Contribution) []byte {
+			dst = wire.AppendVarint(wire.AppendString(dst, c.Item), int64(c.Slice))
+			dst = wire.AppendUvarint(dst, uint64(len(c.more)))
+			dst = wire.AppendUvarint(wire.AppendString(dst, c.terms.names[c.first.id]), uint64(c.first.weight))
+			for _, t := range c.more {
+				dst = wire.AppendUvarint(wire.AppendString(dst, c.terms.names[t.id]), uint64(t.weight))
+			}
+			return dst
+		},
+		Load: func(r *wire.Reader, c *Contribution) {
+			items.Load(r, &c.Item)
+			c.Slice = event.Time(r.Varint())
+			n := r.Count()
+			c.first = read(r)
+			if n > len(free) {
+				free = make([]term, max(n, termsRead))
+			}
+			c.more, free = free[:n:n], free[n:]
+			for i := range c.more {
+				c.more[i] = read(r)
+			}
+			c.terms = sender.Terms()
+		},
+	}
 }

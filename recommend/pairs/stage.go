@@ -95,6 +95,7 @@ func addRows(in operator.Stream[Contribution], name string, o Options) operator.
 		Version: rowVersion,
 		Key:     func(in *Contribution) string { return in.Item },
 		Combine: &combiner,
+		Codec:   contributionCodec(),
 		New: func(p *operator.Ports) operator.Operator[string, Row, Contribution] {
 			return &rowStage{Book: NewBook(o), view: operator.View[*Partners](p, name)}
 		},

@@ -85,7 +85,7 @@ func build(b []byte) (*flink.Program, error) {
 	}
 	return &flink.Program{
 		Topology: reference.Topology(p.Reference),
-		Source:   flink.Records[reference.Event](),
+		Source:   flink.Records[reference.Event](nil),
 		Key:      &flink.PlanKey{Offset: reference.EventKeyOffset, Length: reference.EventKeyLength},
 		Sinks:    map[string]string{reference.StageDigest: "result"},
 	}, nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 
@@ -157,6 +158,16 @@ func (c *Cluster) Send(partition int, m operator.Meta, stamped bool, record []by
 		}
 		queues[to].messages = append(queues[to].messages, message{edge: edge, meta: m, stamped: stamped, record: record})
 	}
+	return c.move()
+}
+
+// Forget sends the deletion of a user or an item into the source. It needs a
+// source that Go gives the keys.
+func (c *Cluster) Forget(subject operator.Subject, key string) error {
+	q := c.source[0][flink.EdgeSource][0]
+	q.messages = append(q.messages, message{
+		edge: flink.EdgeSource, meta: operator.Meta{Time: math.MinInt64}, record: append([]byte{byte(subject)}, key...),
+	})
 	return c.move()
 }
 
