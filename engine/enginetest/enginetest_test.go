@@ -48,7 +48,11 @@ func interleavings(t *testing.T, stream enginetest.Stream, want enginetest.Conte
 // Generated traffic with late events, repeats, catalogue changes and deletions.
 func TestEnginesAgreeOnGeneratedTraffic(t *testing.T) {
 	stream := generated(t, 20_000)
-	interleavings(t, stream, blocks(t, stream), 4)
+	want := blocks(t, stream)
+	interleavings(t, stream, want, 4)
+	for seed := range uint64(3) {
+		enginetest.Equal(t, "embedded and Flink host", want, enginetest.Flink(t, program, stream, 1+int(seed)*2, seed+1))
+	}
 }
 
 func generated(t *testing.T, events uint64) enginetest.Stream {
