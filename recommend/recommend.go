@@ -8,7 +8,9 @@ import (
 	"millrace/operator"
 	"millrace/recommend/activity"
 	"millrace/recommend/association"
+	"millrace/recommend/classify"
 	"millrace/recommend/clean"
+	"millrace/recommend/cohort"
 	"millrace/recommend/heat"
 	"millrace/recommend/profile"
 	"millrace/recommend/sequence"
@@ -25,6 +27,11 @@ type Options struct {
 	Association association.Options `json:"association"`
 	Sequence    sequence.Options    `json:"sequence"`
 	Heat        heat.Options        `json:"heat"`
+
+	// The rest is left out unless it is asked for.
+	Classify  *classify.Options  `json:"classify,omitempty"`
+	Cohort    *cohort.Options    `json:"cohort,omitempty"`
+	HeatIndex *heat.IndexOptions `json:"heat_index,omitempty"`
 }
 
 // Defaults are the options that are right unless somebody knows better.
@@ -45,6 +52,15 @@ func Topology(types *event.Types, o Options) *operator.Topology {
 	profile.Add(cleaned, o.Profile, types)
 	association.Add(cleaned, types, o.Association)
 	sequence.Add(cleaned, types, o.Sequence)
-	heat.Add(cleaned, types, o.Heat)
+	hot := heat.Add(cleaned, types, o.Heat)
+	if o.Classify != nil {
+		classify.Add(cleaned, *o.Classify)
+	}
+	if o.Cohort != nil {
+		cohort.Add(cleaned, types, *o.Cohort)
+	}
+	if o.HeatIndex != nil {
+		heat.AddIndex(hot, *o.HeatIndex)
+	}
 	return t
 }

@@ -5,6 +5,8 @@
 // is emitted costs nothing.
 package publish
 
+import "encoding/json"
+
 // Record is one result on its way out of an engine.
 //
 // Records of one topic and key leave in the order in which they were emitted.
@@ -16,11 +18,11 @@ package publish
 type Record struct {
 	// Topic is the name of the result, without the prefix that a sink puts
 	// before it. See Topic.
-	Topic string
+	Topic string `json:"topic"`
 	// Key orders records: an external id or the like.
-	Key string
-	// Value is the record's JSON. It must not change once it was emitted.
-	Value []byte
+	Key string `json:"key"`
+	// Value must not change once it was emitted.
+	Value json.RawMessage `json:"value"`
 }
 
 // Bytes is about how much memory the record takes.
