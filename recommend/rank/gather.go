@@ -50,6 +50,7 @@ type gathering struct {
 	list     []candidate
 	ranked   []scored
 	scores   []float64 // a heap, the least on top
+	keys     []view.Key
 }
 
 // recentItem is one of the latest items, and how it was come by.
@@ -95,6 +96,7 @@ func (g *gathering) begin(c Catalogue, s view.Reader, streamTime event.Time, q R
 		}
 		return
 	}
+	Prefetch(s, q)
 	g.activity, _ = view.Get[*activity.View](s, activity.ViewName, q.User)
 	g.profile, _ = view.Get[*profile.View](s, profile.ViewName, q.User)
 	if u := c.User(q.User); u != nil {
@@ -125,16 +127,14 @@ func disliked(r *activity.Interaction) bool {
 // gather collects candidates from every source, at least need of them if the
 // catalogue has that many.
 func (g *gathering) gather(need int) {
+	g.prefetchCandidates()
 	g.fromRows(fromNeighbors, recentItems)
 	g.fromRows(fromSequence, sequenceItems)
 	g.fromInterests()
 	for i, scope := range g.cohorts {
 		g.fromTrending(fromCohort, scope, heat.Week, 1/float64(1+i), trendingItems)
 	}
-	scope := heat.ScopeAll
-	if g.request.Category != "" {
-		scope = heat.CategoryScope(g.request.Category)
-	}
+	scope := g.scope()
 	g.fromTrending(fromTrending, scope, heat.Day, 1, trendingItems)
 	g.fromTrending(fromTrending, scope, heat.Week, 1, trendingItems)
 	g.fromNew(g.request.Category, newItems)
@@ -147,11 +147,23 @@ func (g *gathering) gather(need int) {
 		}
 	}
 	if g.kept() < need { // fill up from ever further away
-		for _, halfLife := range [...]decay.HalfLife{heat.Day, heat.Week, heat.Month} {
+		for _, halfLife := range trendingHalfLives {
 			g.fromTrending(fromTrending, scope, halfLife, 0.01, math.MaxInt)
 		}
 		g.fromNew(g.request.Category, need)
 	}
+}
+
+// trendingHalfLives are those of the lists that a list is filled up from, in
+// this order.
+var trendingHalfLives = [...]decay.HalfLife{heat.Day, heat.Week, heat.Month}
+
+// scope is whose heat the list is about.
+func (g *gathering) scope() string {
+	if g.request.Category != "" {
+		return heat.CategoryScope(g.request.Category)
+	}
+	return heat.ScopeAll
 }
 
 // candidate is the item's place in the list, made if it is new; nil if the
@@ -207,15 +219,21 @@ func (g *gathering) fromRows(from source, most int) {
 	}
 }
 
+// interests are the user's top categories, as many as are looked up.
+func (g *gathering) interests() []profile.Interest {
+	if g.profile == nil {
+		return nil
+	}
+	top := g.profile.Top[:min(interestCategories, len(g.profile.Top))]
+	for len(top) > 0 && top[len(top)-1].Score <= 0 { // the highest comes first
+		top = top[:len(top)-1]
+	}
+	return top
+}
+
 // fromInterests adds what is hot in the user's top categories.
 func (g *gathering) fromInterests() {
-	if g.profile == nil {
-		return
-	}
-	for i, interest := range g.profile.Top {
-		if i == interestCategories || interest.Score <= 0 {
-			break
-		}
+	for i, interest := range g.interests() {
 		scope := heat.CategoryScope(interest.Category)
 		g.eachTrending(scope, heat.Week, trendingItems, func(strength float64, c *candidate, hot *heat.Hot) {
 			c.parts[fromInterests] += strength * interest.Score

@@ -169,17 +169,9 @@ func (s *Store) table(name string) *table {
 
 // Each implements view.Store.
 func (s *Store) Each(name string, fn func(key string, v operator.Value) error) error {
-	t := (*s.tables.Load())[name]
-	if t == nil {
-		return nil
-	}
 	snapshot := s.Snapshot()
 	defer snapshot.Close()
-	var keys []string
-	t.cells.Range(func(key string, _ *cell) bool {
-		keys = append(keys, key)
-		return true
-	})
+	keys := s.Keys(name)
 	slices.Sort(keys)
 	for _, key := range keys {
 		if v, ok := snapshot.Get(name, key); ok {
@@ -189,6 +181,21 @@ func (s *Store) Each(name string, fn func(key string, v operator.Value) error) e
 		}
 	}
 	return nil
+}
+
+// Keys are the keys of a view in no order: those that have an answer, and
+// perhaps some that had one lately or have one from now on.
+func (s *Store) Keys(name string) []string {
+	t := (*s.tables.Load())[name]
+	if t == nil {
+		return nil
+	}
+	keys := make([]string, 0, max(0, t.live.Load()))
+	t.cells.Range(func(key string, _ *cell) bool {
+		keys = append(keys, key)
+		return true
+	})
+	return keys
 }
 
 // Len implements view.Store.
