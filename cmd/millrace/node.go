@@ -30,7 +30,6 @@ import (
 	"millrace/recommend/clean"
 	"millrace/serve"
 	"millrace/serve/api"
-	"millrace/source/kafka"
 	"millrace/state"
 	"millrace/state/kind"
 	"millrace/view/memory"
@@ -53,9 +52,9 @@ type node struct {
 	engine   *embedded.Engine
 	logger   *slog.Logger
 
-	savepoints *savepoint.Service // nil but in a server
-	kafka      *kafka.Consumer    // nil but in a server that reads topics
-	undone     error              // why the state from before a restore was put back, nil if it was not
+	savepoints *savepoint.Service  // nil but in a server
+	kafka      *kafkasource.Topics // nil but in a server that reads topics
+	undone     error               // why the state from before a restore was put back, nil if it was not
 
 	ticks      chan struct{}  // asks for blocks without records
 	redactions sync.WaitGroup // that began when the log had recovered

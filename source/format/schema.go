@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"millrace/event"
 	"millrace/internal/schemaregistry"
@@ -129,13 +130,13 @@ type outcome struct {
 const maxCompiled = 1000
 
 // of is what was made of a schema. bad says that the message is to blame; err
-// is one of ctx.
+// that the registry does not answer at present.
 func (c *compiled) of(ctx context.Context, key schemaKey, indexes []int) (d decoding, bad *event.FieldError, err error) {
 	c.mu.RLock()
 	o, ok := c.made[key]
 	c.mu.RUnlock()
 	if !ok {
-		schema, err := c.registry.Schema(ctx, key.id)
+		schema, err := c.schema(ctx, key.id)
 		if errors.Is(err, schemaregistry.ErrUnknownSchema) {
 			return nil, event.Unexpected("", "a message whose schema the registry knows", []byte(err.Error())), nil
 		}
@@ -154,6 +155,23 @@ func (c *compiled) of(ctx context.Context, key schemaKey, indexes []int) (d deco
 		return nil, event.Unexpected("", "a schema that events can be made of", []byte(o.err.Error())), nil
 	}
 	return o.decoding, nil, nil
+}
+
+// registryPatience is how long a schema is waited for before whoever reads is
+// told that it does not come, to ask again.
+const registryPatience = 2 * time.Second
+
+// schema is a schema of the registry, or why the registry does not answer.
+func (c *compiled) schema(ctx context.Context, id int) (*schemaregistry.Schema, error) {
+	patient, cancel := context.WithTimeout(ctx, registryPatience)
+	defer cancel()
+	s, err := c.registry.Schema(patient, id)
+	if patient.Err() != nil && ctx.Err() == nil && err != nil {
+		if away := c.registry.Err(); away != nil {
+			err = away
+		}
+	}
+	return s, err
 }
 
 // badHeader is a message without the header of a registry.

@@ -13,6 +13,7 @@ import (
 
 	"millrace/event"
 	"millrace/internal/kafkaclient"
+	"millrace/internal/schemaregistry"
 	"millrace/source/format"
 )
 
@@ -49,6 +50,9 @@ type Config struct {
 	// CommitInterval is the least time between two commits of offsets.
 	CommitInterval time.Duration `yaml:"commit_interval" env:"MILLRACE_KAFKA_COMMIT_INTERVAL"`
 	Fetch          Fetch         `yaml:"fetch"`
+	// SchemaRegistry is where the schemas of Avro and Protobuf values are; without
+	// one, topics name files with theirs.
+	SchemaRegistry schemaregistry.Config `yaml:"schema_registry"`
 }
 
 // Fetch bounds what is fetched ahead.
@@ -146,6 +150,9 @@ func (c *Config) Validate(types *event.Types) error {
 	if err := c.Config.Validate(); err != nil {
 		return err
 	}
+	if err := c.SchemaRegistry.Validate(); err != nil {
+		return fmt.Errorf("%w: kafka.schema_registry: %w", ErrConfig, err)
+	}
 	_, isTime := c.startTime()
 	switch {
 	case c.Group == "":
@@ -196,7 +203,7 @@ func (c *Config) validateTopics(types *event.Types) error {
 		case slices.ContainsFunc(t.Partitions, func(p int32) bool { return p < 0 }):
 			return invalid(at+".partitions", "numbers from 0", t.Partitions)
 		}
-		if err := errors.Join(t.Config.Validate(), t.Mapping.Validate(types)); err != nil {
+		if err := errors.Join(t.Config.Validate(c.SchemaRegistry.Enabled()), t.Mapping.Validate(types)); err != nil {
 			return fmt.Errorf("%w: kafka.%s: %w", ErrConfig, at, err)
 		}
 		seen[t.Name] = true

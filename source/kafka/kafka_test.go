@@ -176,7 +176,7 @@ func (n *node) options(c kafka.Config) kafka.Options {
 	return kafka.Options{
 		Config: c, Log: n.appender, DeadLetters: n.log, Position: n.position, Sources: n.sources,
 		Settled: func(context.Context) error { return nil }, LookEvery: 200 * time.Millisecond,
-		Decoder: func(t *kafka.Topic) (format.Decoder, error) { return format.New(t.Config, t.Mapping, nil) },
+		Decoder: func(t *kafka.Topic) (format.Decoder, error) { return format.New(t.Config, t.Mapping, nil, nil) },
 		Logger:  slog.New(slog.NewTextHandler(n.t.Output(), nil)),
 	}
 }

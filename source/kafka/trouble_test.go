@@ -259,7 +259,7 @@ func TestADecoderThatWaits(t *testing.T) {
 	n := newNode(t, vfs.NewMem())
 	o := n.options(config(w, "a"))
 	o.Decoder = func(t *kafka.Topic) (format.Decoder, error) {
-		d, err := format.New(t.Config, t.Mapping, nil)
+		d, err := format.New(t.Config, t.Mapping, nil, nil)
 		return &waiting{Decoder: d, until: time.Now().Add(500 * time.Millisecond)}, err
 	}
 	w.produceEvents("a", 0, 0, 3)

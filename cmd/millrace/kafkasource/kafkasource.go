@@ -11,6 +11,7 @@ import (
 	"millrace/engine/eventclock"
 	"millrace/event"
 	"millrace/eventlog"
+	"millrace/internal/schemaregistry"
 	"millrace/operator/watermark"
 	"millrace/source/format"
 	"millrace/source/kafka"
@@ -24,19 +25,45 @@ type Node struct {
 	Logger   *slog.Logger
 }
 
+// Topics are the topics that are read, and the registry that has the schemas of
+// their values.
+type Topics struct {
+	*kafka.Consumer
+	registry *schemaregistry.Client // nil if there is none
+}
+
+// Close ends the reading.
+func (t *Topics) Close() {
+	t.Consumer.Close()
+	if t.registry != nil {
+		t.registry.Close()
+	}
+}
+
 // Start reads the topics of a configuration into a node; nil if there are none.
-func Start(c kafka.Config, n Node) (*kafka.Consumer, error) {
+func Start(c kafka.Config, n Node) (*Topics, error) {
 	if !c.Reads() {
 		return nil, nil
 	}
-	return kafka.Start(kafka.Options{
+	t := &Topics{}
+	var err error
+	if c.SchemaRegistry.Enabled() {
+		if t.registry, err = schemaregistry.New(c.SchemaRegistry, n.Logger); err != nil {
+			return nil, err
+		}
+	}
+	t.Consumer, err = kafka.Start(kafka.Options{
 		Config: c,
-		Decoder: func(t *kafka.Topic) (format.Decoder, error) {
-			return format.New(t.Config, t.Mapping, n.Engine.Types())
+		Decoder: func(topic *kafka.Topic) (format.Decoder, error) {
+			return format.New(topic.Config, topic.Mapping, n.Engine.Types(), t.registry)
 		},
 		Log: n.Appender, DeadLetters: n.Log, Position: n.Engine.Position, Sources: n.Engine.Sources, Logger: n.Logger,
 		Settled: func(ctx context.Context) error { return n.Engine.Wait(ctx, n.Log.Last()) },
 	})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // Record is the part of the configuration record that topics have: how event
