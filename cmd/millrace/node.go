@@ -349,7 +349,7 @@ func (n *node) serveSavepoints(c config) error {
 // readTopics begins to read Kafka's topics, if there are any, and says how that
 // goes in health and metrics.
 func (n *node) readTopics(c config, o *serve.Options) (err error) {
-	n.kafka, err = kafkasource.Start(c.Kafka, kafkasource.Node{Log: n.log, Appender: n.appender, Engine: n.engine, Logger: n.logger})
+	n.kafka, err = kafkasource.Start(c.Kafka, kafkasource.Node{Data: c.Data, Log: n.log, Appender: n.appender, Engine: n.engine, Logger: n.logger})
 	if err != nil || n.kafka == nil {
 		return err
 	}

@@ -24,9 +24,16 @@ func (c *Config) Words(err error) string {
 		return ""
 	}
 	for _, words := range []func(error) string{c.connecting, c.securing, refusals, limits} {
-		if text := words(err); text != "" {
-			return text
+		text := words(err)
+		if text == "" {
+			continue
 		}
+		for _, broker := range c.Brokers { // as Probe names it
+			if strings.HasPrefix(err.Error(), broker+": ") && !strings.Contains(text, broker) {
+				text = broker + ": " + text
+			}
+		}
+		return text
 	}
 	return err.Error()
 }
@@ -85,9 +92,9 @@ func (c *Config) securing(err error) string {
 	case errors.Is(err, kerr.IllegalSaslState):
 		return "the broker does not take SASL on that port: leave kafka.sasl out, or use the port of its SASL listener"
 	case isFirstRead(err) && c.SASL.Mechanism == "":
-		return "the broker closed the connection at once: it wants TLS (kafka.tls) or SASL (kafka.sasl), or it is no Kafka broker"
+		return "the broker closed the connection at once: it restarts, or wants TLS (kafka.tls) or SASL (kafka.sasl), or is no Kafka broker"
 	case isFirstRead(err):
-		return "the broker closed the connection at once: it wants TLS (kafka.tls), or takes no SASL on that port, or it is no Kafka broker"
+		return "the broker closed the connection at once: it restarts, or wants TLS (kafka.tls), or takes no SASL on that port, or is no Kafka broker"
 	case strings.Contains(err.Error(), "HTTP response") || strings.Contains(err.Error(), "invalid large response"):
 		return "what answers there is no Kafka broker: check the port in kafka.brokers"
 	}
@@ -108,6 +115,8 @@ func refusals(err error) string {
 		return "the user may not use the topic: it needs the right to read or write, and to describe it"
 	case errors.Is(err, kerr.GroupAuthorizationFailed):
 		return "the user may not use the consumer group: it needs the right to read kafka.group"
+	case errors.Is(err, kerr.FencedInstanceID):
+		return "another process is in the consumer group by the same name: give each its own kafka.instance_id"
 	case errors.Is(err, kerr.ClusterAuthorizationFailed):
 		return "the user may not do this in the cluster: an idempotent producer needs the right IdempotentWrite"
 	case errors.Is(err, kerr.TransactionalIDAuthorizationFailed):

@@ -27,6 +27,13 @@ type Config struct {
 	// Group is the consumer group: its committed offsets show lag to the tools
 	// that everybody has. They are never trusted over the positions in the log.
 	Group string `yaml:"group" env:"MILLRACE_KAFKA_GROUP"`
+	// InstanceID names this member of the group, so that it has its partitions
+	// again at once after a restart; not given, it is made of the names of the
+	// machine and the data directory. No two members may have the same.
+	InstanceID string `yaml:"instance_id" env:"MILLRACE_KAFKA_INSTANCE_ID"`
+	// SessionTimeout is how long the group waits for a member that is gone before
+	// others have its partitions.
+	SessionTimeout time.Duration `yaml:"session_timeout" env:"MILLRACE_KAFKA_SESSION_TIMEOUT"`
 	// Assignment is group, where the group's members share the partitions, or
 	// fixed, where this one reads the configured partitions or all.
 	Assignment string `yaml:"assignment" env:"MILLRACE_KAFKA_ASSIGNMENT"`
@@ -102,7 +109,7 @@ const (
 // Default is the configuration in which nothing is set.
 func Default() Config {
 	return Config{
-		Config: kafkaclient.Default(), Group: "millrace", Assignment: AssignGroup, Start: StartEarliest, WhenLost: LostStop,
+		Config: kafkaclient.Default(), Group: "millrace", SessionTimeout: 10 * time.Second, Assignment: AssignGroup, Start: StartEarliest, WhenLost: LostStop,
 		PartitionedByUser: true, IdleTimeout: 30 * time.Second, CommitInterval: time.Second,
 		Fetch: Fetch{MaxMiB: 16, MaxPartitionMiB: 4, MaxConcurrent: 4, MaxWait: 500 * time.Millisecond},
 	}
@@ -157,6 +164,8 @@ func (c *Config) Validate(types *event.Types) error {
 	switch {
 	case c.Group == "":
 		return invalid("group", "a name", "")
+	case c.SessionTimeout < 6*time.Second || c.SessionTimeout > 30*time.Minute:
+		return invalid("session_timeout", "6s to 30m, as brokers allow by default", c.SessionTimeout)
 	case c.Assignment != AssignGroup && c.Assignment != AssignFixed:
 		return invalid("assignment", "group or fixed", c.Assignment)
 	case c.Start != StartEarliest && c.Start != StartLatest && c.Start != StartStored && !isTime:

@@ -25,7 +25,8 @@ import (
 // world is a cluster in memory.
 type world struct {
 	t       *testing.T
-	cluster *kfake.Cluster
+	cluster *kfake.Cluster // nil for a real one
+	brokers []string
 	client  *kgo.Client
 	admin   *kadm.Client
 }
@@ -40,16 +41,22 @@ func newWorld(t *testing.T, partitions int32, topics ...string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+	t.Cleanup(cluster.Close)
+	w := connect(t, cluster.ListenAddrs()...)
+	w.cluster = cluster
+	return w
+}
+
+// connect is a cluster that runs.
+func connect(t *testing.T, brokers ...string) *world {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.MetadataMinAge(10*time.Millisecond), kgo.MetadataMaxAge(50*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		client.Close()
-		cluster.Close()
-	})
-	return &world{t, cluster, client, kadm.NewClient(client)}
+	t.Cleanup(client.Close)
+	return &world{t, nil, brokers, client, kadm.NewClient(client)}
 }
 
 // value is an event of a user, whose item is a number.
@@ -159,7 +166,7 @@ func (n *node) sources() []string {
 // config is one that reads a topic.
 func config(w *world, topics ...string) kafka.Config {
 	c := kafka.Default()
-	c.Brokers = w.cluster.ListenAddrs()
+	c.Brokers = w.brokers
 	c.CommitInterval, c.Fetch.MaxWait = 10*time.Millisecond, 50*time.Millisecond
 	c.Topics = []kafka.Topic{}
 	for _, topic := range topics {

@@ -53,7 +53,9 @@ func (s *session) look(ctx context.Context) {
 		return
 	}
 	s.c.outage.Store(true)
-	s.c.status.reach(s.c.reason(ctx, err))
+	if words := s.c.reason(ctx, err); ctx.Err() == nil {
+		s.c.status.reach(words)
+	}
 }
 
 // reason says why brokers do not answer: the client tries again and again,
@@ -61,11 +63,10 @@ func (s *session) look(ctx context.Context) {
 func (c *Consumer) reason(ctx context.Context, err error) string {
 	ctx, stop := context.WithTimeout(ctx, monitorTimeout)
 	defer stop()
-	brokers := strings.Join(c.o.Config.Brokers, ", ")
 	if _, direct := kafkaclient.Probe(ctx, c.o.Config.Config, c.names...); direct != nil {
-		return fmt.Sprintf("%s: %s", brokers, c.o.Config.Words(direct))
+		return c.o.Config.Words(direct)
 	}
-	return fmt.Sprintf("%s: %s", brokers, c.o.Config.Words(err))
+	return c.o.Config.Words(err)
 }
 
 // lookAtTopics notes which topics are missing, partitions that are new, and how

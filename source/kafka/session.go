@@ -88,11 +88,16 @@ func newSession(c *Consumer) (*session, error) {
 			kgo.ConsumeTopics(c.names...),
 			kgo.Balancers(kgo.CooperativeStickyBalancer()),
 			kgo.DisableAutoCommit(),
+			kgo.SessionTimeout(config.SessionTimeout),
+			kgo.HeartbeatInterval(config.SessionTimeout/5),
 			kgo.BlockRebalanceOnPoll(),
 			kgo.AdjustFetchOffsetsFn(s.adjust),
 			kgo.OnPartitionsRevoked(s.revoked),
 			kgo.OnPartitionsLost(s.lost),
 		)
+	}
+	if config.Assignment == AssignGroup && config.InstanceID != "" {
+		options = append(options, kgo.InstanceID(config.InstanceID))
 	}
 	client, err := kgo.NewClient(options...)
 	if err != nil {

@@ -300,7 +300,7 @@ func TestDeadLetterTopic(t *testing.T) {
 			if c.sent == 0 {
 				return
 			}
-			reader, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.ConsumeTopics("bad"))
+			reader, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.ConsumeTopics("bad"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -393,7 +393,7 @@ func TestRefusals(t *testing.T) {
 // passed over: there is no lag left.
 func TestTransactions(t *testing.T) {
 	w := newWorld(t, 1, "a")
-	client, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.TransactionalID("t"))
+	client, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.TransactionalID("t"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,12 @@ package kafkasource
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/cespare/xxhash/v2"
 
 	"millrace/engine/embedded"
 	"millrace/engine/eventclock"
@@ -19,6 +24,7 @@ import (
 
 // Node is what topics are read into.
 type Node struct {
+	Data     string // directory
 	Log      *eventlog.Log
 	Appender *eventlog.Appender
 	Engine   *embedded.Engine
@@ -45,6 +51,9 @@ func Start(c kafka.Config, n Node) (*Topics, error) {
 	if !c.Reads() {
 		return nil, nil
 	}
+	if c.InstanceID == "" {
+		c.InstanceID = instance(n.Data)
+	}
 	t := &Topics{}
 	var err error
 	if c.SchemaRegistry.Enabled() {
@@ -64,6 +73,18 @@ func Start(c kafka.Config, n Node) (*Topics, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// instance names a data directory on a machine: the same after a restart.
+func instance(data string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		return "" // a member without a name
+	}
+	if path, err := filepath.Abs(data); err == nil {
+		data = path
+	}
+	return fmt.Sprintf("millrace-%016x", xxhash.Sum64String(host+"\x00"+data))
 }
 
 // Record is the part of the configuration record that topics have: how event
