@@ -19,7 +19,7 @@ import (
 // where an id goes.
 var routes = []string{
 	"/", "/v1", "/v1/health", "/v1/stats", "/v1/checkpoints", "/v1/deadletters", "/v1/savepoints", "/v1/savepoints/{}", "/v1/savepoints/{}/restore", "/v1/restores", "/v1/restores/{}", "/v1/events", "/v1/items", "/v1/items/{}",
-	"/v1/items/{}/neighbors", "/v1/recommendations:batch", "/v1/sessions/recommendations", "/v1/sources/{}", "/v1/trending",
+	"/v1/items/{}/neighbors", "/v1/recommendations:batch", "/v1/sessions/recommendations", "/v1/sources/{}", "/v1/trending", "/v1/cohorts/{}/preferences",
 	"/v1/users", "/v1/users/{}", "/v1/users/{}/profile", "/v1/users/{}/recommendations", "/v1/users/{}/{}", "/metrics", "/openapi.json",
 }
 

@@ -163,7 +163,7 @@ func TestOpenAPIIsComplete(t *testing.T) {
 	_, document := openAPI(t)
 	for _, route := range []string{
 		"GET /v1/health", "POST /v1/events", "GET /v1/users/{id}/recommendations", "POST /v1/sessions/recommendations",
-		"POST /v1/recommendations:batch", "GET /v1/items/{id}/neighbors", "GET /v1/trending", "GET /v1/users/{id}/profile",
+		"POST /v1/recommendations:batch", "GET /v1/items/{id}/neighbors", "GET /v1/trending", "GET /v1/cohorts/{cohort}/preferences", "GET /v1/users/{id}/profile",
 		"GET /v1/items/{id}", "PUT /v1/items/{id}", "DELETE /v1/items/{id}", "POST /v1/items",
 		"GET /v1/users/{id}", "PUT /v1/users/{id}", "DELETE /v1/users/{id}", "POST /v1/users",
 		"GET /v1/deadletters", "GET /v1/checkpoints", "GET /v1/sources/{name}",

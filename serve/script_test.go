@@ -19,6 +19,7 @@ import (
 	"millrace/event"
 	"millrace/operator"
 	"millrace/recommend/activity"
+	"millrace/recommend/cohort"
 	"millrace/recommend/decay"
 	"millrace/recommend/heat"
 	"millrace/recommend/profile"
@@ -264,7 +265,7 @@ func (r *row) Item(i int) string                       { return r.items[i] }
 func (r *row) Score(i int) float64                     { return r.scores[i] }
 func (r *row) AppendBinary(dst []byte) ([]byte, error) { return dst, nil }
 
-// lists are view values of neighbours and trending items.
+// lists are view values of neighbours, trending items and cohorts' categories.
 func lists(t *testing.T, d *datadriven.TestData) []operator.ViewWrite {
 	var writes []operator.ViewWrite
 	for line := range strings.Lines(d.Input) {
@@ -272,6 +273,7 @@ func lists(t *testing.T, d *datadriven.TestData) []operator.ViewWrite {
 		view, key, _ := strings.Cut(name, " ")
 		w := operator.ViewWrite{View: view, Key: key}
 		neighbors, hot := &row{}, []heat.Hot(nil)
+		liked, all := &cohort.Preferences{}, 0.0
 		for _, field := range strings.Fields(items) {
 			item, number, _ := strings.Cut(field, "=")
 			score, err := strconv.ParseFloat(number, 64)
@@ -284,6 +286,11 @@ func lists(t *testing.T, d *datadriven.TestData) []operator.ViewWrite {
 			case view == heat.TrendingView:
 				hot = append(hot, heat.Hot{Item: item, Heat: warmth(key, score)})
 				w.Value = heat.NewTrending(hot...)
+			case view == cohort.ViewName:
+				liked.Categories = append(liked.Categories, cohort.Preference{Category: item, Value: warmth("|30d", score), Events: int64(score)})
+				all += score
+				liked.Total = warmth("|30d", all)
+				w.Value = liked
 			}
 		}
 		writes = append(writes, w)

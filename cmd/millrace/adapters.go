@@ -32,7 +32,7 @@ func (n *node) apiParts(ranker *rank.Ranker) api.Parts {
 		Ingest: ingest{n.appender}, Engine: apiEngine{n.engine}, Views: n.views, Catalog: apiCatalog{n.catalog}, Index: n.engine.Index(),
 		DeadLetters: deadLetters{n.log}, Redactor: redactor{n}, Recommender: recommender{ranker},
 		Savepoints: savepoint.API{Service: n.savepoints},
-		ViewNames:  recommend.Topology(n.engine.Types(), recommend.Defaults()).Views(),
+		ViewNames:  recommend.Topology(n.engine.Types(), n.operators).Views(),
 		Types:      n.engine.Types, Version: version(), Logger: n.logger,
 	}
 }

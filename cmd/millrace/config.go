@@ -17,12 +17,14 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"millrace/catalog/database"
+	"millrace/cmd/millrace/publishing"
 	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/checkpoint"
 	"millrace/engine/embedded"
 	"millrace/event"
 	"millrace/operator"
 	"millrace/recommend"
+	"millrace/recommend/cohort"
 	"millrace/recommend/rank"
 	"millrace/source/kafka"
 	"millrace/state"
@@ -91,6 +93,11 @@ type config struct {
 	Recipes map[string]rank.Weights `yaml:"recipes"`
 	// Kafka are the brokers, and the topics that are read.
 	Kafka kafka.Config `yaml:"kafka"`
+	// CohortPreferences keeps what age bands and genders like ready, for
+	// GET /v1/cohorts/{cohort}/preferences.
+	CohortPreferences bool `yaml:"cohort_preferences" env:"MILLRACE_COHORT_PREFERENCES"`
+	// Publish is which results go to Kafka, and how.
+	Publish publishing.Config `yaml:"publish"`
 
 	// publishInterval is the engine's PublishInterval, set by the command.
 	publishInterval time.Duration
@@ -131,6 +138,7 @@ func defaultConfig() config {
 		GCHeadroomMiB:      512,
 		Kafka:              kafka.Default(),
 		Catalog:            database.Default(),
+		Publish:            publishing.Default(),
 
 		CheckpointToleratedFailures: anyNumber,
 	}
@@ -321,6 +329,18 @@ const (
 // anyNumber is a number of failures that is never exceeded.
 const anyNumber = -1
 
+// operators are the options of the operators.
+func (c config) operators() recommend.Options {
+	o := recommend.Defaults()
+	o.Association.ProcessingTime = c.AssociationTime == timeProcessing
+	if c.CohortPreferences {
+		options := cohort.Defaults()
+		o.Cohort = &options
+	}
+	c.Publish.Apply(&o)
+	return o
+}
+
 // policy says when checkpoints are taken.
 func (c config) policy() checkpoint.Policy {
 	p := checkpoint.Policy{
@@ -379,6 +399,9 @@ func (c config) validate() error {
 	if err := c.Kafka.Validate(types); err != nil {
 		return err
 	}
+	if err := c.Publish.Validate(&c.Kafka.Config); err != nil {
+		return err
+	}
 	if err := c.Catalog.Validate("catalog"); err != nil {
 		return err
 	}
@@ -416,7 +439,7 @@ func (c config) validateWatermark() error {
 // shards that they are to have: before anything is opened.
 func (c config) checkParallelism() error {
 	var stages []string
-	for _, n := range recommend.Topology(event.DefaultTypes(), recommend.Defaults()).Nodes() {
+	for _, n := range recommend.Topology(event.DefaultTypes(), c.operators()).Nodes() {
 		if !n.Inputs[0].Chained {
 			stages = append(stages, n.Name)
 		}

@@ -77,6 +77,8 @@ type killing struct {
 	binary string
 	url    string
 
+	environment []string // settings besides
+
 	mutex sync.Mutex
 	next  int          // the next event; event n has the id "e<n>"
 	acked map[int]bool // by event
@@ -99,7 +101,7 @@ func (k *killing) start() *exec.Cmd {
 	l.Close()
 	k.url = "http://" + address
 	c := exec.Command(k.binary, "serve", "--data", k.data, "--listen", address, "--log-level", "error")
-	c.Env = append(os.Environ(), "MILLRACE_CHECKPOINT_INTERVAL=100ms")
+	c.Env = append(append(os.Environ(), "MILLRACE_CHECKPOINT_INTERVAL=100ms"), k.environment...)
 	c.Stderr = os.Stderr
 	if err := c.Start(); err != nil {
 		k.t.Fatal(err)

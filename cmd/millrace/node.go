@@ -19,6 +19,7 @@ import (
 	"millrace/catalog/sqlstore"
 	"millrace/cmd/millrace/checkpoints"
 	"millrace/cmd/millrace/kafkasource"
+	"millrace/cmd/millrace/publishing"
 	"millrace/cmd/millrace/savepoint"
 	"millrace/cmd/millrace/sqldata"
 	"millrace/engine/checkpoint"
@@ -52,6 +53,8 @@ type node struct {
 	engine   *embedded.Engine
 	logger   *slog.Logger
 
+	operators  recommend.Options
+	publishing *publishing.Service // nil if nothing is published
 	savepoints *savepoint.Service  // nil but in a server
 	kafka      *kafkasource.Topics // nil but in a server that reads topics
 	undone     error               // why the state from before a restore was put back, nil if it was not
@@ -70,7 +73,7 @@ func openNode(ctx context.Context, c config, logger *slog.Logger) (*node, error)
 	if err := os.MkdirAll(c.Data, 0o755); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	n := &node{ticks: make(chan struct{}, 1), logger: logger}
+	n := &node{ticks: make(chan struct{}, 1), operators: c.operators(), logger: logger}
 	if err := n.open(ctx, c, program); err != nil {
 		return nil, errors.Join(err, n.close())
 	}
@@ -157,12 +160,15 @@ func (n *node) openEngine(ctx context.Context, c config) (err error) {
 	if n.catalog, err = sqldata.Open(ctx, c.Catalog, c.Data); err != nil {
 		return err
 	}
+	if n.publishing, err = publishing.Open(ctx, c.Publish, c.Kafka.Config, n.log, n.logger); err != nil {
+		return err
+	}
 	n.views = memory.New()
 	n.engine, err = embedded.Open(embedded.Options{
 		Build: buildProgram, Shards: c.Shards, Parallelism: c.Parallelism, Log: interruptible{ctx, n.log}, State: n.state, Views: n.views, Catalog: n.catalog,
 		Tick: n.tick, Failures: embedded.Failures{Tries: c.OperatorTries, Skip: n.log.Skip, Record: c.failures}, Duplicates: duplicates(),
-		AllowNonRestoredState: c.allowNonRestored,
-		Checkpoints:           c.policy(), Journal: journal, PublishInterval: c.publishInterval, Logger: n.logger,
+		Publications: n.publishing.Publications(), AllowNonRestoredState: c.allowNonRestored,
+		Checkpoints: c.policy(), Journal: journal, PublishInterval: c.publishInterval, Logger: n.logger,
 	})
 	if errors.Is(err, state.ErrStageMissing) {
 		err = fmt.Errorf("%w; millrace serve --allow-non-restored-state drops it", err)
@@ -313,6 +319,7 @@ func (n *node) closeEngine() error {
 	if n.engine != nil {
 		errs = append(errs, n.engine.Close())
 	}
+	errs = append(errs, n.publishing.Close())
 	if n.views != nil {
 		errs = append(errs, n.views.Close())
 	}
@@ -322,7 +329,7 @@ func (n *node) closeEngine() error {
 	if n.state != nil {
 		errs = append(errs, n.state.Close())
 	}
-	n.engine, n.views, n.catalog, n.state = nil, nil, nil, nil
+	n.engine, n.publishing, n.views, n.catalog, n.state = nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 
@@ -354,8 +361,22 @@ func (n *node) readTopics(c config, o *serve.Options) (err error) {
 		return err
 	}
 	o.Parts.Systems = append(o.Parts.Systems, api.System{Name: "kafka", Err: n.kafka.Err})
-	o.Registry = prometheus.NewRegistry()
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
 	return o.Registry.Register(n.kafka)
+}
+
+// report says in health and metrics how publishing goes.
+func (n *node) report(o *serve.Options) error {
+	if n.publishing == nil {
+		return nil
+	}
+	o.Parts.Systems = append(o.Parts.Systems, api.System{Name: "publishing", Err: n.publishing.Err})
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	return o.Registry.Register(n.publishing)
 }
 
 // newSavepoint is the command millrace savepoint.
@@ -400,9 +421,8 @@ func programConfig(c config) ([]byte, error) {
 		Version: programVersion, EventTypes: types.Encode(),
 		OutOfOrderness: event.Duration(c.OutOfOrderness.Milliseconds()),
 		Partitions:     kafkasource.RecordOf(&c.Kafka),
-		Operators:      recommend.Defaults(),
+		Operators:      c.operators(),
 	}
-	r.Operators.Association.ProcessingTime = c.AssociationTime == timeProcessing
 	if c.Watermark != watermarkBounded {
 		r.Watermark = c.Watermark
 	}

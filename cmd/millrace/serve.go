@@ -19,6 +19,7 @@ import (
 	"millrace/serve"
 	"millrace/serve/api"
 	"millrace/serve/dashboard"
+	"millrace/sink"
 )
 
 func newServe() *cobra.Command {
@@ -126,6 +127,9 @@ func serveNode(ctx context.Context, cfg config, options serve.Options, ready fun
 		return err
 	}
 	options.Parts = n.apiParts(rank.New(n.engine.Index(), cfg.Recipes))
+	if err := n.report(&options); err != nil {
+		return err
+	}
 	if err := n.readTopics(cfg, &options); err != nil {
 		return err
 	}
@@ -177,6 +181,9 @@ func (n *node) end(ctx context.Context, cfg config, done chan error) error {
 			case errors.Is(err, checkpoint.ErrTooManyFailures):
 				n.logger.Error("stopping, as checkpoint_tolerated_failures says")
 				return nil // why, the node says when it is closed
+			case errors.Is(err, sink.ErrFenced):
+				n.logger.Error("stopping, as another engine has taken over what this one publishes", "because", message(err))
+				return nil // the node says so when it is closed
 			case !errors.Is(err, pipeline.ErrOperator):
 			case cfg.OperatorTries == 0:
 				n.logger.Error("stopping, as operator_tries says", "because", message(err))

@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"millrace/engine/pipeline"
@@ -47,6 +48,15 @@ func (c *core) publications(t *operator.Topology) []pipeline.Tap {
 		}
 	}
 	return taps
+}
+
+// Publishes reports whether the present configuration has stages that publish,
+// whether somebody takes that or not. Only meaningful while no block is being
+// processed.
+func (e *Engine) Publishes() bool {
+	return slices.ContainsFunc(e.core.pipeline.Topology().Nodes(), func(n *operator.Node) bool {
+		return len(operator.PortsOf[publish.Record](n)) > 0
+	})
 }
 
 // takePublications hands over what the last block has published. It is called

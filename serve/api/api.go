@@ -120,6 +120,8 @@ func (a *API) routes() {
 	register(a, operation("getItemNeighbors", http.MethodGet, "/v1/items/{id}/neighbors", "recommendations",
 		"What goes with an item"), a.neighbors)
 	register(a, operation("getTrending", http.MethodGet, "/v1/trending", "recommendations", "What is popular"), a.trending)
+	register(a, operation("getCohortPreferences", http.MethodGet, "/v1/cohorts/{cohort}/preferences", "recommendations",
+		"What an age band or a gender likes"), a.cohortPreferences)
 	register(a, operation("getUserProfile", http.MethodGet, "/v1/users/{id}/profile", "recommendations",
 		"What is known of a user's taste and habits"), a.userProfile)
 

@@ -3,10 +3,12 @@ package api
 import (
 	"context"
 	"math"
+	"net/http"
 	"slices"
 	"strings"
 
 	"millrace/event"
+	"millrace/recommend/cohort"
 	"millrace/recommend/decay"
 	"millrace/recommend/heat"
 	"millrace/serve/problem"
@@ -82,13 +84,15 @@ func (in *TrendingInput) scope() (string, error) {
 	case in.Cohort != "":
 		cohort, ok := cohortName(in.Cohort)
 		if !ok {
-			return "", problem.BadField("cohort", "age:BAND, gender:NAME or age:BAND/gender:NAME, the bands being "+
-				strings.Join(event.AgeBands(), ", "), in.Cohort)
+			return "", problem.BadField("cohort", cohortWanted, in.Cohort)
 		}
 		return heat.CohortScope(cohort), nil
 	}
 	return heat.ScopeAll, nil
 }
+
+// cohortWanted says which cohorts there are.
+var cohortWanted = "age:BAND, gender:NAME or age:BAND/gender:NAME, the bands being " + strings.Join(event.AgeBands(), ", ")
 
 // cohortName is the cohort that a request names, spelled as event.User.Cohort
 // gives it or a part of it; false if there can be none of that name.
@@ -187,4 +191,50 @@ func (a *API) readNeighbors(s view.Reader, in *NeighborsInput) []Neighbor {
 		}
 	}
 	return list
+}
+
+// CohortInput is the request of GET /v1/cohorts/{cohort}/preferences.
+type CohortInput struct {
+	Cohort string `path:"cohort" doc:"An age band, a gender, or both, with a slash that is written %2F." example:"age:25-34/gender:f"`
+	N      int    `query:"n" minimum:"1" maximum:"1000" default:"10" doc:"How many at most." example:"20"`
+}
+
+// CohortOutput is the answer of GET /v1/cohorts/{cohort}/preferences.
+type CohortOutput struct {
+	Body struct {
+		Cohort     string             `json:"cohort"`
+		AsOf       *string            `json:"as_of" format:"date-time" doc:"Stream time of the state that was read; null before the first event."`
+		Categories []CohortPreference `json:"categories" doc:"Most liked first."`
+	}
+}
+
+// CohortPreference is what a cohort likes of a category.
+type CohortPreference struct {
+	Category string  `json:"category"`
+	Share    float64 `json:"share" doc:"The part of all that the cohort likes, over all categories, from 0 to 1."`
+	Weight   float64 `json:"weight" doc:"The sum of the weights of the cohort's events with items of the category, each halved every 30 days, as of as_of."`
+	Events   int64   `json:"events" doc:"How many those are."`
+}
+
+func (a *API) cohortPreferences(_ context.Context, in *CohortInput) (*CohortOutput, error) {
+	if kept := a.parts.ViewNames; len(kept) > 0 && !slices.Contains(kept, cohort.ViewName) {
+		return nil, problem.New(http.StatusNotFound, "the preferences of cohorts are not kept: set cohort_preferences in the configuration")
+	}
+	name, ok := cohortName(in.Cohort)
+	if !ok {
+		return nil, problem.BadField("cohort", cohortWanted, in.Cohort)
+	}
+	s := a.parts.Views.Snapshot()
+	defer s.Close()
+	out := &CohortOutput{}
+	out.Body.Cohort, out.Body.AsOf, out.Body.Categories = name, asOf(s), []CohortPreference{}
+	liked, ok := lookup[*cohort.Preferences](s, cohort.ViewName, name)
+	if !ok {
+		return out, nil
+	}
+	for i := range min(in.N, len(liked.Categories)) {
+		c := &liked.Categories[i]
+		out.Body.Categories = append(out.Body.Categories, CohortPreference{c.Category, liked.Share(i, s.StreamTime()), liked.Weight(i, s.StreamTime()), c.Events})
+	}
+	return out, nil
 }

@@ -93,6 +93,7 @@ var documents = map[string]document{
 	"postBatchRecommendations":   {body: BatchBody{}, status: readsBody},
 	"getItemNeighbors":           {status: notFound},
 	"getTrending":                {},
+	"getCohortPreferences":       {},
 	"getUserProfile":             {status: append([]int{http.StatusServiceUnavailable}, notFound...)},
 
 	"getItem":    {status: notFound},

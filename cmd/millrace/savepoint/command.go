@@ -181,6 +181,14 @@ func (f *flags) catchUp(ctx context.Context, log *eventlog.Log, backend state.Ba
 		Build: f.wiring.Program.Build, Log: log, State: backend, Views: viewmemory.New(),
 		Duplicates: f.wiring.Program.Duplicates, Checkpoints: checkpoint.Policy{Interval: -1},
 	}
+	look, err := embedded.Inspect(options)
+	if err != nil {
+		return fmt.Errorf("apply the blocks after the last checkpoint: %w", err)
+	}
+	if look.Publishes() {
+		return fmt.Errorf("%s: %w: start the server and stop it, or ask it: millrace savepoint create --url http://HOST:PORT", f.data, ErrUnpublished)
+	}
+	options.Views = viewmemory.New()
 	file := filepath.Join(f.data, CatalogFile)
 	if _, err := os.Stat(file); err == nil { // else it is in another database, which is brought up to date at the next start
 		sql, err := sqlite.Open(ctx, file)
@@ -196,6 +204,10 @@ func (f *flags) catchUp(ctx context.Context, log *eventlog.Log, backend state.Ba
 	}
 	return e.Close()
 }
+
+// ErrUnpublished is the error of a directory whose results may not all be
+// published, after a kill: with state that has the blocks they never would be.
+var ErrUnpublished = errors.New("it holds blocks after its last checkpoint whose results are perhaps not published")
 
 // openError says what to do about a directory that can not be opened.
 func (f *flags) openError(err error) error {
