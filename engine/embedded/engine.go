@@ -273,7 +273,9 @@ func (e *Engine) process(b *eventlog.Block, more bool) error {
 	if b.Kind == eventlog.Config {
 		e.noteTypes()
 	}
-	e.sink.put(b.Number, e.core.takeChanges())
+	changes := e.core.takeChanges()
+	e.noteChanges(changes)
+	e.sink.put(b.Number, changes)
 	e.handOver(b)
 	e.unpublished.add(b, began, e.core.takeDuplicates())
 	if more && e.unpublished.patient(e.options.Now(), e.options.PublishInterval) {

@@ -7,10 +7,12 @@ import (
 	"time"
 
 	"millrace/engine/pipeline"
+	"millrace/event"
 	"millrace/eventlog"
 	"millrace/operator"
 	"millrace/operator/publish"
 	"millrace/sink"
+	"millrace/view"
 )
 
 // Publications takes what stages publish, block by block, for other systems. A
@@ -118,7 +120,8 @@ const publishedTogether = 8
 // unpublished are the blocks that are applied and not visible yet. It is
 // empty between two blocks of an engine that keeps up.
 type unpublished struct {
-	blocks []appliedBlock
+	blocks  []appliedBlock
+	changes []event.Change // of the catalogue, if the views pass them on
 }
 
 // appliedBlock is what those who wait for a block, and the statistics, are
@@ -170,11 +173,28 @@ func (e *Engine) answer() error {
 		return err
 	}
 	writes = append(writes, gone)
+	e.follow()
 	if err := e.options.Views.Publish(e.core.block, e.core.clock.StreamTime(), writes...); err != nil {
 		return fmt.Errorf("publish views: %w", err)
 	}
 	e.core.pipeline.Recycle()
 	return nil
+}
+
+// follow tells views that pass it on what else the blocks brought that are to
+// be published.
+func (e *Engine) follow() {
+	if f, ok := e.options.Views.(view.Follower); ok {
+		f.Follow(view.Progress{Positions: e.core.positions, Changes: e.unpublished.changes, Watermark: e.core.clock.Watermark()})
+		e.unpublished.changes = nil
+	}
+}
+
+// noteChanges keeps catalogue changes for views that pass them on.
+func (e *Engine) noteChanges(changes []event.Change) {
+	if _, ok := e.options.Views.(view.Follower); ok {
+		e.unpublished.changes = append(e.unpublished.changes, changes...)
+	}
 }
 
 // orphanedAnswers deletes the views that a configuration left without a stage.
