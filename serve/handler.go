@@ -24,7 +24,14 @@ type handler struct {
 	meter  *meter.Meter
 	now    func() time.Time
 	logger *slog.Logger
+
+	forward func(pattern string) http.Handler // nil: to nobody
+	stale   func() string                     // nil: never
 }
+
+// StaleHeader is the header of answers that may be older than they should be;
+// it says why.
+const StaleHeader = "Millrace-Stale"
 
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -45,6 +52,19 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p := h.refuse(r); p != nil {
 		p.Write(rec)
 		return
+	}
+	if h.stale != nil {
+		if why := h.stale(); why != "" {
+			header.Set(StaleHeader, why)
+		}
+	}
+	if h.forward != nil {
+		_, pattern := h.mux.Handler(r)
+		if to := h.forward(pattern); to != nil {
+			r.Pattern = pattern
+			to.ServeHTTP(rec, r)
+			return
+		}
 	}
 	h.mux.ServeHTTP(rec, r)
 }

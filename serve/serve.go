@@ -49,6 +49,13 @@ type Options struct {
 	// Dashboard answers GET / and everything under GET /dashboard/; nil leaves
 	// them out.
 	Dashboard http.Handler
+	// Forward says who answers a route instead of this server, which nil means.
+	// The pattern is the route's, "POST /v1/events". Requests have been checked
+	// for their key, their origin and their path.
+	Forward func(pattern string) http.Handler
+	// Stale says why answers may be older than they should be, and "" if they
+	// are not. Nil means that they never are.
+	Stale func() string
 	// Registry takes the metrics; nil means one of its own.
 	Registry *prometheus.Registry
 	// Logger takes what an operator of the service should know.
@@ -104,6 +111,7 @@ func New(o Options) (*Server, error) {
 	}
 	return &Server{options: o, api: a, suspended: make(chan struct{}), handler: &handler{
 		mux: mux, guard: guard.New(keys, isHealth), meter: o.Parts.Meter, now: o.Parts.Now, logger: o.Logger,
+		forward: o.Forward, stale: o.Stale,
 	}}, nil
 }
 

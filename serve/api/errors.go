@@ -10,6 +10,7 @@ import (
 	"millrace/catalog"
 	"millrace/serve/intake"
 	"millrace/serve/problem"
+	"millrace/view"
 )
 
 // The errors that the parts of the API return, wrapped with what was being
@@ -60,6 +61,7 @@ var answers = []struct {
 	{intake.ErrBroken, http.StatusBadRequest, 0},
 	{ErrOverloaded, http.StatusTooManyRequests, retryOverload},
 	{ErrUnavailable, http.StatusServiceUnavailable, 5 * time.Second},
+	{view.ErrUnavailable, http.StatusServiceUnavailable, retryOverload},
 	{ErrCursor, http.StatusBadRequest, 0}, // worded by its handler, as is the next
 	{ErrRecipe, http.StatusBadRequest, 0},
 	{ErrSavepointName, http.StatusBadRequest, 0},

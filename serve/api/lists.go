@@ -47,11 +47,12 @@ func (a *API) trending(_ context.Context, in *TrendingInput) (*TrendingOutput, e
 	s := a.parts.Views.Snapshot()
 	defer s.Close()
 	out := &TrendingOutput{}
-	out.Body.AsOf, out.Body.Items = asOf(s), []HotItem{}
 	half := halfLife(in.HalfLife)
+	view.Prefetch(s, view.Key{View: heat.TrendingView, Key: heat.TrendingKey(scope, half)})
+	out.Body.AsOf, out.Body.Items = asOf(s), []HotItem{}
 	list, ok := lookup[*heat.Trending](s, heat.TrendingView, heat.TrendingKey(scope, half))
 	if !ok {
-		return out, nil
+		return out, view.Err(s)
 	}
 	for i := range list.Len() {
 		if len(out.Body.Items) == in.N {
@@ -62,7 +63,7 @@ func (a *API) trending(_ context.Context, in *TrendingInput) (*TrendingOutput, e
 			out.Body.Items = append(out.Body.Items, HotItem{item.ID, item.Title, rounded(hot.Heat.At(half, s.StreamTime()))})
 		}
 	}
-	return out, nil
+	return out, view.Err(s)
 }
 
 // rounded is a heat to six places: more of it is noise.
@@ -170,10 +171,11 @@ func (a *API) neighbors(_ context.Context, in *NeighborsInput) (*NeighborsOutput
 	}
 	s := a.parts.Views.Snapshot()
 	defer s.Close()
+	view.Prefetch(s, view.Key{View: neighborsView, Key: in.ID})
 	out := &NeighborsOutput{}
 	out.Body.ItemID, out.Body.AsOf = in.ID, asOf(s)
 	out.Body.Neighbors = a.readNeighbors(s, in)
-	return out, nil
+	return out, view.Err(s)
 }
 
 func (a *API) readNeighbors(s view.Reader, in *NeighborsInput) []Neighbor {

@@ -235,7 +235,8 @@ type CheckpointAdvice struct {
 	Text             string
 }
 
-// Views are the answers kept ready.
+// Views are the answers kept ready. Snapshots that can fail have a method Err:
+// see view.Err.
 type Views interface {
 	Snapshot() view.Snapshot
 	Len(view string) int

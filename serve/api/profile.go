@@ -87,10 +87,14 @@ func (a *API) userProfile(ctx context.Context, in *UserInput) (*ProfileOutput, e
 	}
 	s := a.parts.Views.Snapshot()
 	defer s.Close()
+	view.Prefetch(s, view.Key{View: profile.ViewName, Key: in.ID}, view.Key{View: activity.ViewName, Key: in.ID}, view.Key{View: session.ViewName, Key: in.ID})
 	p := emptyProfile(in.ID, asOf(s))
 	taste, hasTaste := lookup[*profile.View](s, profile.ViewName, in.ID)
 	habits, hasHabits := lookup[*activity.View](s, activity.ViewName, in.ID)
 	sessions, hasSessions := lookup[*session.View](s, session.ViewName, in.ID)
+	if err := view.Err(s); err != nil {
+		return nil, err
+	}
 	if !hasTaste && !hasHabits && !hasSessions {
 		if _, err := a.user(ctx, in.ID); err != nil {
 			return nil, err

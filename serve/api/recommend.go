@@ -104,6 +104,9 @@ func (c *Choice) request() Request {
 // recommend ranks, and words the list.
 func (a *API) recommend(s view.Snapshot, q Request) (Recommendations, error) {
 	list, err := a.parts.Recommender.Recommend(s, q)
+	if err == nil {
+		err = view.Err(s)
+	}
 	switch {
 	case errors.Is(err, ErrRecipe):
 		return Recommendations{}, problem.BadField("recipe", "the name of a recipe", q.Recipe)

@@ -15,6 +15,7 @@ import (
 
 	"millrace/event"
 	"millrace/serve/meter"
+	"millrace/view"
 )
 
 // Empty is the request of a route without parameters.
@@ -28,7 +29,7 @@ type HealthOutput struct {
 
 // Health is whether the server works.
 type Health struct {
-	Status     string     `json:"status" enum:"ok,starting,degraded,failed" doc:"ok: everything works. starting: nothing is answered yet, and the answer is a 503. degraded: lists are answered, but a component does not work at present; the answer is a 503 if that is the log, so that events are refused, and else a 200. failed: nothing that is sent becomes visible any more, and the answer is a 503."`
+	Status     string     `json:"status" enum:"ok,starting,degraded,failed" doc:"ok: everything works. starting: nothing is answered yet, and the answer is a 503. degraded: lists are answered, but a component does not work at present; the answer is a 503 if that is the log, so that events are refused, or where the views are, so that lists are, and else a 200. failed: nothing that is sent becomes visible any more, and the answer is a 503."`
 	Reason     string     `json:"reason,omitempty" doc:"What does not work, in words."`
 	Components Components `json:"components"`
 	Version    string     `json:"version"`
@@ -122,7 +123,9 @@ func (a *API) health(context.Context, *Empty) (*HealthOutput, error) {
 	if c.Engine.Status != statusOK {
 		out.Body.Status = statusFailed
 	}
-	if c.Engine.Status != statusOK || c.Log.Status != statusOK {
+	views := a.parts.Views.Snapshot()
+	defer views.Close()
+	if c.Engine.Status != statusOK || c.Log.Status != statusOK || view.Err(views) != nil {
 		out.Status = http.StatusServiceUnavailable
 	}
 	out.Body.Reason = strings.Join(reasons, "; ")
