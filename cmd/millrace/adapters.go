@@ -28,13 +28,17 @@ import (
 
 // apiParts are the parts that the API of a node is wired to.
 func (n *node) apiParts(ranker *rank.Ranker) api.Parts {
-	return api.Parts{
+	p := api.Parts{
 		Ingest: ingest{n.appender}, Engine: apiEngine{n.engine}, Views: n.views, Catalog: apiCatalog{n.catalog}, Index: n.engine.Index(),
 		DeadLetters: deadLetters{n.log}, Redactor: redactor{n}, Recommender: recommender{ranker},
 		Savepoints: savepoint.API{Service: n.savepoints},
 		ViewNames:  recommend.Topology(n.engine.Types(), n.operators).Views(),
 		Types:      n.engine.Types, Version: version(), Logger: n.logger,
 	}
+	if n.mirror != nil {
+		p.Systems = append(p.Systems, n.mirror.System())
+	}
+	return p
 }
 
 // outage is an error that makes the service unavailable, in words that clients
@@ -215,10 +219,12 @@ type recommender struct{ ranker *rank.Ranker }
 
 // Recommend ranks as of the snapshot, and rounds what people will read.
 func (r recommender) Recommend(s view.Snapshot, q api.Request) ([]api.Recommendation, error) {
-	list, err := r.ranker.Recommend(s, s.StreamTime(), rank.Request{
+	request := rank.Request{
 		User: q.User, Session: q.Session, N: q.N, Offset: q.Offset, Category: q.Category,
 		ExcludeSeen: q.ExcludeSeen, Recipe: q.Recipe, Explain: q.Explain,
-	})
+	}
+	rank.Prefetch(s, request) // with the stream time
+	list, err := r.ranker.Recommend(s, s.StreamTime(), request)
 	if errors.Is(err, rank.ErrUnknownRecipe) {
 		return nil, fmt.Errorf("%w: %w", api.ErrRecipe, err)
 	}

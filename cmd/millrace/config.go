@@ -29,6 +29,7 @@ import (
 	"millrace/source/kafka"
 	"millrace/state"
 	"millrace/state/kind"
+	"millrace/view/redis"
 )
 
 // config is everything that can be set: by the file given with --config,
@@ -98,6 +99,8 @@ type config struct {
 	CohortPreferences bool `yaml:"cohort_preferences" env:"MILLRACE_COHORT_PREFERENCES"`
 	// Publish is which results go to Kafka, and how.
 	Publish publishing.Config `yaml:"publish"`
+	// Redis is where the views are copied to, and where fronts read them.
+	Redis redis.Config `yaml:"redis"`
 
 	// publishInterval is the engine's PublishInterval, set by the command.
 	publishInterval time.Duration
@@ -112,6 +115,9 @@ type config struct {
 	// restores are remembered while the server starts again; nil means that
 	// runServer remembers them.
 	restores *savepoint.Restores
+	// mirror has the views copied to Redis: of a server's engine, and not of one
+	// that is opened for something else.
+	mirror bool
 	// wrapState is put around the state backend: by tests, which make it fail.
 	wrapState func(state.Backend) state.Backend
 }
@@ -139,6 +145,7 @@ func defaultConfig() config {
 		Kafka:              kafka.Default(),
 		Catalog:            database.Default(),
 		Publish:            publishing.Default(),
+		Redis:              redis.DefaultConfig(),
 
 		CheckpointToleratedFailures: anyNumber,
 	}
@@ -412,6 +419,9 @@ func (c config) validate() error {
 		if err := weights.Validate(); err != nil {
 			return fmt.Errorf("configuration: recipes: %s: %w", name, err)
 		}
+	}
+	if err := c.Redis.Validate(); err != nil {
+		return fmt.Errorf("configuration: %w", err)
 	}
 	for _, key := range c.Keys {
 		if len(key) < 8 {

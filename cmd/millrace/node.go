@@ -18,6 +18,7 @@ import (
 
 	"millrace/catalog/sqlstore"
 	"millrace/cmd/millrace/checkpoints"
+	"millrace/cmd/millrace/front"
 	"millrace/cmd/millrace/kafkasource"
 	"millrace/cmd/millrace/publishing"
 	"millrace/cmd/millrace/savepoint"
@@ -33,6 +34,7 @@ import (
 	"millrace/serve/api"
 	"millrace/state"
 	"millrace/state/kind"
+	"millrace/view"
 	"millrace/view/memory"
 )
 
@@ -48,7 +50,8 @@ type node struct {
 	log      *eventlog.Log
 	appender *eventlog.Appender
 	state    state.Backend
-	views    *memory.Store
+	views    view.Store
+	mirror   *front.Mirrored // the views, if they are copied to Redis
 	catalog  *sqlstore.Store
 	engine   *embedded.Engine
 	logger   *slog.Logger
@@ -163,7 +166,9 @@ func (n *node) openEngine(ctx context.Context, c config) (err error) {
 	if n.publishing, err = publishing.Open(ctx, c.Publish, c.Kafka.Config, n.log, n.logger); err != nil {
 		return err
 	}
-	n.views = memory.New()
+	if err := n.openViews(c); err != nil {
+		return err
+	}
 	n.engine, err = embedded.Open(embedded.Options{
 		Build: buildProgram, Shards: c.Shards, Parallelism: c.Parallelism, Log: interruptible{ctx, n.log}, State: n.state, Views: n.views, Catalog: n.catalog,
 		Tick: n.tick, Failures: embedded.Failures{Tries: c.OperatorTries, Skip: n.log.Skip, Record: c.failures}, Duplicates: duplicates(),
@@ -172,6 +177,18 @@ func (n *node) openEngine(ctx context.Context, c config) (err error) {
 	})
 	if errors.Is(err, state.ErrStageMissing) {
 		err = fmt.Errorf("%w; millrace serve --allow-non-restored-state drops it", err)
+	}
+	return err
+}
+
+// openViews makes the views, which are copied to Redis if that is configured.
+func (n *node) openViews(c config) (err error) {
+	if !c.mirror || !c.Redis.Enabled() {
+		n.views = memory.New()
+		return nil
+	}
+	if n.mirror, err = front.OpenMirror(c.Redis, c.Data, n.logger); err == nil {
+		n.views = n.mirror
 	}
 	return err
 }
@@ -329,7 +346,7 @@ func (n *node) closeEngine() error {
 	if n.state != nil {
 		errs = append(errs, n.state.Close())
 	}
-	n.engine, n.publishing, n.views, n.catalog, n.state = nil, nil, nil, nil, nil
+	n.engine, n.publishing, n.views, n.mirror, n.catalog, n.state = nil, nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

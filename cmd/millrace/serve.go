@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"millrace/cmd/millrace/front"
 	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/checkpoint"
 	"millrace/engine/embedded"
@@ -23,7 +24,7 @@ import (
 )
 
 func newServe() *cobra.Command {
-	var path, data, listen string
+	var path, data, listen, views string
 	var allow bool
 	c := &cobra.Command{
 		Use:   "serve",
@@ -45,6 +46,9 @@ func newServe() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if views != viewsMemory {
+				return serveFront(c.Context(), cfg, views, logger)
+			}
 			return keepServing(c.Context(), cfg, logger, func(s *serve.Server) error {
 				logger.Info("ready", "address", "http://"+s.Addr(), "data", cfg.Data)
 				return nil
@@ -55,8 +59,33 @@ func newServe() *cobra.Command {
 	c.Flags().StringVar(&path, "config", "", "configuration file (YAML)")
 	c.Flags().StringVar(&data, "data", d.Data, "data directory")
 	c.Flags().BoolVar(&allow, "allow-non-restored-state", false, "drop the stored state of stages that this release does not have, instead of refusing to start")
+	c.Flags().StringVar(&views, "views", viewsMemory, "memory: run the engine here; redis: only answer, from the views that an engine keeps in Redis")
 	c.Flags().StringVar(&listen, "listen", d.Listen, "HOST:PORT; other than loopback needs keys in the configuration")
 	return c
+}
+
+// Where views are read from.
+const (
+	viewsMemory = "memory"
+	viewsRedis  = "redis"
+)
+
+// serveFront serves from the views that an engine keeps in Redis.
+func serveFront(ctx context.Context, cfg config, views string, logger *slog.Logger) error {
+	if views != viewsRedis {
+		return fmt.Errorf("--views %q: want %s or %s", views, viewsMemory, viewsRedis)
+	}
+	return front.Serve(ctx, frontOptions(cfg, logger), func(s *serve.Server) error {
+		logger.Info("ready", "address", "http://"+s.Addr(), "views", views)
+		return nil
+	})
+}
+
+func frontOptions(cfg config, logger *slog.Logger) front.Options {
+	return front.Options{
+		Redis: cfg.Redis, Listen: cfg.Listen, Keys: cfg.Keys, Dashboard: dashboard.Handler(), Version: version(), Logger: logger,
+		Recommender: func(c front.Catalogue) api.Recommender { return recommender{rank.New(c, cfg.Recipes)} },
+	}
 }
 
 // errRestart is the error of a server that has to recover because an operator
@@ -90,6 +119,7 @@ func runServer(ctx context.Context, cfg config, logger *slog.Logger, ready func(
 	if err := checkData(cfg.Data); err != nil {
 		return err
 	}
+	cfg.mirror = true
 	options := serve.Options{
 		Parts: api.Parts{Version: version()}, Listen: cfg.Listen, Keys: cfg.Keys, Dashboard: dashboard.Handler(), Logger: logger,
 	}
@@ -142,6 +172,9 @@ func serveNode(ctx context.Context, cfg config, options serve.Options, ready fun
 	go headroom.Keep(headroomed, uint64(cfg.GCHeadroomMiB)<<20)
 	n.engine.Observe(func(b embedded.BlockStats) { server.Observe(b.Events, b.Apply, b.Latency) })
 	cfg.restores.Opened(n.undone)
+	if n.mirror != nil {
+		n.mirror.Start(n.engine.Index(), apiEngine{n.engine})
+	}
 	if err := server.Listen(); err != nil {
 		return err
 	}
