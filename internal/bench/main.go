@@ -29,13 +29,17 @@ func main() {
 	data := flag.String("data", "../shared/data/ml-1m", "a MovieLens folder; if it is absent, generated traffic is used")
 	seconds := flag.Int("seconds", 10, "how long each load runs")
 	loaded := flag.String("loaded", "", "a data directory that is loaded already: only serving is measured")
+	redis := flag.String("redis", "", "the address of a Redis: with -loaded, two fronts that read views there are measured instead")
 	flag.Parse()
 	length := time.Duration(*seconds) * time.Second
 	var figures []figure
 	var err error
-	if *loaded != "" {
+	switch {
+	case *redis != "":
+		figures, err = measureFronts(context.Background(), *binary, *loaded, *redis, length)
+	case *loaded != "":
 		figures, err = measureServing(context.Background(), *binary, *loaded, length)
-	} else {
+	default:
 		figures, err = run(context.Background(), *binary, *data, length)
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
@@ -128,7 +132,7 @@ type server struct {
 }
 
 // start runs `millrace serve` and returns once it is ready.
-func start(ctx context.Context, binary, data string) (*server, time.Duration, error) {
+func start(ctx context.Context, binary, data string, more ...string) (*server, time.Duration, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, 0, err
@@ -136,7 +140,8 @@ func start(ctx context.Context, binary, data string) (*server, time.Duration, er
 	address := listener.Addr().String()
 	listener.Close()
 	s := &server{url: "http://" + address}
-	s.command = exec.CommandContext(ctx, binary, "serve", "--data", data, "--listen", address, "--log-level", "error")
+	args := append([]string{"serve", "--data", data, "--listen", address, "--log-level", "error"}, more...)
+	s.command = exec.CommandContext(ctx, binary, args...)
 	s.command.Stderr = os.Stderr
 	began := time.Now()
 	if err := s.command.Start(); err != nil {

@@ -193,7 +193,9 @@ func TestSweep(t *testing.T) {
 func TestCatalogue(t *testing.T) {
 	server, ctx := redistest.Start(t), context.Background()
 	client := open(t, "catalogue", server.Address)
-	item := func(id, title string) redis.Entry { return redis.Entry{ID: id, Item: &event.Item{ID: id, Title: title}} }
+	item := func(id, title string) redis.Entry {
+		return redis.Entry{ID: id, Item: &event.Item{ID: id, Title: title}}
+	}
 	write := func(o redis.Order, entries ...redis.Entry) {
 		t.Helper()
 		if err := client.WriteCatalogue(ctx, o, entries); err != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"millrace/internal/headroom"
 	"millrace/recommend"
 	"millrace/serve"
 	"millrace/serve/api"
@@ -27,6 +28,8 @@ type Options struct {
 	// Recommender ranks from a catalogue.
 	Recommender func(Catalogue) api.Recommender
 	Dashboard   http.Handler
+	// HeadroomMiB is how much garbage may gather between two collections.
+	HeadroomMiB int
 	Version     string
 	Logger      *slog.Logger
 }
@@ -64,6 +67,9 @@ func Serve(ctx context.Context, o Options, ready func(*serve.Server) error) (err
 		defer f.engine.Close()
 	}
 	f.route()
+	headroomed, stop := context.WithCancel(ctx)
+	defer stop()
+	go headroom.Keep(headroomed, uint64(o.HeadroomMiB)<<20)
 	server, err := serve.New(serve.Options{
 		Parts: f.parts(), Listen: o.Listen, Keys: o.Keys, Dashboard: o.Dashboard, Logger: o.Logger,
 		Forward: f.forward, Stale: f.reader.Stale,

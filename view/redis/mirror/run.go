@@ -38,7 +38,6 @@ type runner struct {
 	phase     redis.Phase
 	block     uint64 // up to which all is written
 	unsent    batch  // what a trip that failed had
-	tried     point  // where unsent stands
 
 	// The last time that readers were told something, that Redis was checked,
 	// that anything and that shared answers were sent.

@@ -75,7 +75,7 @@ func newPair(t testing.TB, c redis.Config, eager map[string]bool) *pair {
 	client := newClient(t, c)
 	p := &pair{client: client, index: catalog.NewIndex(), t: t}
 	p.Mirror = mirror.New(mirror.Options{Client: client, Owner: redis.Owner{ID: t.Name(), Host: "test"}, Eager: eager, Logger: testLogger()})
-	p.Mirror.Start(p.index)
+	p.Start(p.index)
 	p.reader = reader.New(reader.Options{Client: client, Eager: eager})
 	t.Cleanup(p.reader.Close)
 	p.settle(0)
@@ -91,7 +91,7 @@ func (p *pair) settle(block uint64) {
 		return s.Phase == redis.Live && s.Block >= block && s.Shared >= block
 	})
 	if err != nil {
-		p.t.Fatalf("block %d is not seen: %v; %+v; mirror: %+v", block, err, p.reader.State(), p.Mirror.Status())
+		p.t.Fatalf("block %d is not seen: %v; %+v; mirror: %+v", block, err, p.reader.State(), p.Status())
 	}
 }
 
@@ -110,7 +110,7 @@ func (p *pair) Publish(block uint64, streamTime event.Time, writes ...[]operator
 	}
 	// The same block again: there is nothing but time to tell by.
 	time.Sleep(5 * time.Millisecond)
-	for s := p.Mirror.Status(); s.Behind > 0; s = p.Mirror.Status() {
+	for s := p.Status(); s.Behind > 0; s = p.Status() {
 		time.Sleep(time.Millisecond)
 	}
 	time.Sleep(5 * time.Millisecond)

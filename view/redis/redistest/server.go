@@ -87,7 +87,7 @@ func (s *Server) Start() {
 	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		conn, err := net.Dial("tcp", s.Address)
 		if err == nil {
-			conn.Close()
+			_ = conn.Close()
 			return
 		}
 		if time.Since(began) > 10*time.Second {
@@ -117,7 +117,7 @@ func (s *Server) Resume() { _ = s.command.Process.Signal(syscall.SIGCONT) }
 func (s *Server) Do(args ...any) any {
 	s.t.Helper()
 	c := redis.NewClient(&redis.Options{Addr: s.Address, MaxRetries: -1})
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	v, err := c.Do(context.Background(), args...).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		s.t.Fatalf("%v: %v", args, err)
