@@ -52,10 +52,13 @@ bench: ## measure the figures of docs/benchmarks.md and print them as a table
 bench-flink: ## run the reference jobs here and on Apache Flink in turns (needs Java and Maven)
 	./scripts/bench-flink.sh $(BENCHFLINK)
 
+bench-flink-host: ## measure Go stages in Flink beside plain Java on Flink, in turns (needs Java and Maven)
+	./scripts/bench-flink-host.sh $(BENCHFLINK)
+
 soak: ## thousands of simulated crashes, 300 real kills, all of MovieLens without blocks
 	MILLRACE_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'Simulation|SurviveCrashes|Kill|MovieLens' ./engine/... ./cmd/...
 
 demo: ## server, generated shop traffic and dashboard
 	$(GO) run ./cmd/millrace demo
 
-.PHONY: flink test-flink bench-flink help build services services-stop test test-race test-browser test-integration test-s3 lint fuzz bench soak demo
+.PHONY: flink test-flink bench-flink bench-flink-host help build services services-stop test test-race test-browser test-integration test-s3 lint fuzz bench soak demo

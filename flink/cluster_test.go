@@ -79,7 +79,7 @@ func run(ctx context.Context, t *testing.T, c *services.FlinkCluster, arguments 
 	return func() result {
 		t.Helper()
 		if err := command.Wait(); err != nil {
-			t.Fatalf("flink run: %v\n%s", err, out.Bytes())
+			t.Fatalf("flink run: %v\n%s", err, out.Bytes()[max(0, out.Len()-4000):])
 		}
 		return lastLine(t, out.Bytes())
 	}

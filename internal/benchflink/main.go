@@ -40,6 +40,7 @@ type result struct {
 // bench is what is run, and how often.
 type bench struct {
 	millrace, flink string
+	host            string // the script that runs a job as Go stages in Flink, "" if that is not compared
 	rounds          int
 	events          [2]uint64 // in memory, durable
 	shards          int
@@ -50,6 +51,7 @@ func main() {
 	var jobs, loop string
 	flag.StringVar(&b.millrace, "millrace", "bin/millrace", "the binary to measure")
 	flag.StringVar(&b.flink, "flink", "../shared/peers/flink/run.sh", "the script that runs a job on Flink")
+	flag.StringVar(&b.host, "host", "", "compare Go stages in Flink, which this script runs, with plain Java there")
 	flag.IntVar(&b.rounds, "rounds", 3, "how often each is run")
 	flag.IntVar(&b.shards, "shards", 2, "over how many shards")
 	flag.Uint64Var(&b.events[0], "events", 4_000_000, "how many events, with state in memory")
@@ -61,7 +63,11 @@ func main() {
 		runLoop(loop, b.events[0])
 		return
 	}
-	if err := b.run(strings.Split(jobs, ",")); err != nil {
+	run := b.run
+	if b.host != "" {
+		run = b.runHost
+	}
+	if err := run(strings.Split(jobs, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "bench-flink:", err)
 		os.Exit(1)
 	}
