@@ -202,7 +202,7 @@ func TestKills(t *testing.T) {
 	c := services.Flink(t, services.FlinkOptions{TaskManagers: 2, Slots: 1})
 	ctx, stop := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer stop()
-	const events = 300_000
+	const events = 480_000
 	managers := []int{c.TaskManager(0).PID(), c.TaskManager(1).PID()}
 	for _, test := range []struct{ job, backend string }{{"J4", "hashmap"}, {"J6", "rocksdb"}, {"J2", "rocksdb"}} {
 		done := run(ctx, t, c, "--parallelism", "2", "-Dstate.backend.type="+test.backend, "-Dexecution.checkpointing.interval=500 ms",
@@ -237,17 +237,17 @@ func TestSavepoints(t *testing.T) {
 	c := services.Flink(t, services.FlinkOptions{TaskManagers: 1, Slots: 3})
 	ctx, stop := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer stop()
-	const events = 200_000
+	const events = 600_000
 	for _, test := range []struct {
 		job, backend string
 		from, to     int
 	}{{"J1", "rocksdb", 1, 2}, {"J4", "hashmap", 2, 3}, {"J2", "rocksdb", 2, 1}, {"J6", "hashmap", 3, 2}} {
 		arguments := func(parallelism int) []string {
 			return []string{"--parallelism", strconv.Itoa(parallelism), "-Dstate.backend.type=" + test.backend, "-Dexecution.checkpointing.interval=500 ms",
-				jar(t), "--job", test.job, "--events", strconv.Itoa(events), "--rate", "10000"}
+				jar(t), "--job", test.job, "--events", strconv.Itoa(events)}
 		}
 		detached, cancel := context.WithCancel(ctx)
-		run(detached, t, c, arguments(test.from)...)
+		run(detached, t, c, append(arguments(test.from), "--rate", "5000")...)
 		id := running(ctx, t, c)
 		checkpointed(ctx, t, c, id, 2)
 		out, err := c.Command(ctx, "stop", "--savepointPath", "file://"+c.Savepoints, id).CombinedOutput()

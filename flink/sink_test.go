@@ -70,7 +70,7 @@ func committed(t *testing.T, broker *services.KafkaServer, topic string, want in
 // all is to be seen by readers of what is committed: no transaction of a killed
 // attempt blocks them until it times out.
 func TestSinkControl(t *testing.T) {
-	const events = 60_000
+	const events = 240_000
 	c := services.Flink(t, services.FlinkOptions{TaskManagers: 2, Slots: 1})
 	control := filepath.Join(t.TempDir(), "control.jar")
 	if out, err := exec.CommandContext(t.Context(), "jar", "--create", "--file", control, "--main-class", "millrace.flink.SinkControl",

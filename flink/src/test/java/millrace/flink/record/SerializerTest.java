@@ -3,11 +3,15 @@ package millrace.flink.record;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.util.HashSet;
 import java.util.Random;
+import java.util.Set;
 import org.apache.flink.api.common.typeutils.TypeSerializer;
 import org.apache.flink.core.memory.DataInputDeserializer;
 import org.apache.flink.core.memory.DataOutputSerializer;
@@ -41,9 +45,9 @@ class SerializerTest {
 
   /** By value, into a used object, and copied without being read. */
   private static <T> T roundTrip(TypeSerializer<T> serializer, T value, T used) throws IOException {
-    DataOutputSerializer out = new DataOutputSerializer(16);
+    DataOutputSerializer out = new DataOutputSerializer(1 << 16);
     serializer.serialize(value, out);
-    DataOutputSerializer copied = new DataOutputSerializer(16);
+    DataOutputSerializer copied = new DataOutputSerializer(1 << 16);
     serializer.copy(new DataInputDeserializer(out.getCopyOfBuffer()), copied);
     assertArrayEquals(out.getCopyOfBuffer(), copied.getCopyOfBuffer());
     DataInputDeserializer in = new DataInputDeserializer(out.getCopyOfBuffer());
@@ -97,10 +101,18 @@ class SerializerTest {
   /** Stored state is found by the hash: it must stay what it is. */
   @Test
   void theHashOfAKeyIsFixed() {
-    assertEquals(1, new Key(new byte[0]).hashCode());
-    assertEquals(
-        java.util.Arrays.hashCode(new byte[] {0, 0, 0, 0, 0, 1, 74, 30}),
-        new Key(new byte[] {0, 0, 0, 0, 0, 1, 74, 30}).hashCode());
+    assertEquals(625341585, new Key(new byte[0]).hashCode());
+    assertEquals(1150207709, new Key(new byte[] {0, 0, 0, 0, 0, 1, 74, 30}).hashCode());
+    assertEquals(-855850145, new Key("user-17/a".getBytes(StandardCharsets.UTF_8)).hashCode());
+  }
+
+  @Test
+  void keysThatAreNumbersHaveHashesOfTheirOwn() {
+    Set<Integer> hashes = new HashSet<>();
+    for (long user = 0; user < 100_000; user++) {
+      hashes.add(new Key(ByteBuffer.allocate(8).putLong(user).array()).hashCode());
+    }
+    assertTrue(hashes.size() > 99_900, "only " + hashes.size() + " hashes");
   }
 
   @Test
