@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"millrace/cmd/millrace/doctor"
 	"millrace/cmd/millrace/job"
 	"millrace/cmd/millrace/worker"
 )
@@ -77,8 +78,14 @@ func newCommand() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	profileCPU(root)
 	root.PersistentFlags().String("log-level", "info", "debug, info, warn or error; logs go to standard error")
-	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify(), newSavepoint(), newCheckpoints(), job.New(newLogger), worker.New(newLogger), newVersion())
+	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify(), newSavepoint(), newCheckpoints(), job.New(newLogger), worker.New(newLogger), doctor.New(examined), newVersion())
 	return root
+}
+
+// examined is what the doctor looks at.
+func examined(path string) (doctor.Settings, error) {
+	c, err := loadConfig(path)
+	return doctor.Settings{Data: c.Data, Listen: c.Listen, Store: c.CheckpointStore, Kafka: c.Kafka, Catalog: c.Catalog}, err
 }
 
 // noCommand refuses arguments of the root: they are commands that do not exist.

@@ -169,20 +169,21 @@ func (c *FlinkCluster) ready(ctx context.Context) error {
 	return c.Get(ctx, "/overview", &overview)
 }
 
-// registered succeeds once the JobManager knows the TaskManager.
+// registered succeeds once the JobManager knows the TaskManager and its slots.
 func (c *FlinkCluster) registered(ctx context.Context, id string) error {
 	var known struct {
 		TaskManagers []struct {
-			ID string `json:"id"`
+			ID    string `json:"id"`
+			Slots int    `json:"slotsNumber"` // which it offers after it has registered
 		} `json:"taskmanagers"`
 	}
 	if err := c.Get(ctx, "/taskmanagers", &known); err != nil {
 		return err
 	}
 	for _, m := range known.TaskManagers {
-		if m.ID == id {
+		if m.ID == id && m.Slots > 0 {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s has not registered yet", id)
+	return fmt.Errorf("%s has not registered with its slots yet", id)
 }

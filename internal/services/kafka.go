@@ -32,6 +32,9 @@ type KafkaOptions struct {
 	Features map[string]int
 	// Topics to make at the beginning, and their numbers of partitions.
 	Topics map[string]int32
+	// Advertised are the addresses that clients are told, by the name of the listener
+	// (PLAINTEXT, TLS, SASL, SASLTLS), where they are not the listeners' own.
+	Advertised map[string]string
 	// Properties are further lines of server.properties; they win.
 	Properties map[string]string
 }
@@ -93,11 +96,24 @@ func (s *KafkaServer) Admin() *kadm.Client {
 	return kadm.NewClient(s.Client())
 }
 
-// CreateTopic makes a topic.
+// CreateTopic makes a topic, and returns when its partitions have leaders: the
+// brokers answer before they know of it themselves.
 func (s *KafkaServer) CreateTopic(topic string, partitions int32) {
 	s.t.Helper()
 	if _, err := s.Admin().CreateTopic(s.t.Context(), partitions, 1, nil, topic); err != nil {
 		s.t.Fatalf("kafka: topic %s: %v", topic, err)
+	}
+	ctx, stop := context.WithTimeout(s.t.Context(), startPatience)
+	defer stop()
+	for {
+		metadata, err := s.Admin().Metadata(ctx, topic)
+		if err == nil && metadata.Topics.Error() == nil && len(metadata.Topics[topic].Partitions) == int(partitions) && led(metadata.Topics) == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			s.t.Fatalf("kafka: topic %s has no leaders: %v", topic, err)
+		}
+		time.Sleep(askInterval)
 	}
 }
 
@@ -136,7 +152,12 @@ func (s *KafkaServer) ready(ctx context.Context) error {
 	if len(metadata.Brokers) == 0 {
 		return errors.New("the broker has not registered yet")
 	}
-	for _, topic := range metadata.Topics.Sorted() {
+	return led(metadata.Topics)
+}
+
+// led returns an error unless all partitions have leaders.
+func led(topics kadm.TopicDetails) error {
+	for _, topic := range topics.Sorted() {
 		for _, p := range topic.Partitions.Sorted() {
 			if p.Err != nil || p.Leader < 0 {
 				return fmt.Errorf("partition %d of %s has no leader", p.Partition, topic.Topic)

@@ -36,14 +36,20 @@ func (s *KafkaServer) java() []string {
 
 // properties is the broker's server.properties.
 func (s *KafkaServer) properties() string {
-	listeners := []string{"PLAINTEXT://" + s.Address}
-	protocols := []string{"PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT"}
+	protocols := []string{"CONTROLLER:PLAINTEXT"}
+	var listeners, advertised []string
 	add := func(name, protocol, address string) {
-		if address != "" {
-			listeners = append(listeners, name+"://"+address)
-			protocols = append(protocols, name+":"+protocol)
+		if address == "" {
+			return
 		}
+		listeners = append(listeners, name+"://"+address)
+		protocols = append(protocols, name+":"+protocol)
+		if other := s.options.Advertised[name]; other != "" {
+			address = other
+		}
+		advertised = append(advertised, name+"://"+address)
 	}
+	add("PLAINTEXT", "PLAINTEXT", s.Address)
 	add("TLS", "SSL", s.TLSAddress)
 	add("SASL", "SASL_PLAINTEXT", s.SASLAddress)
 	add("SASLTLS", "SASL_SSL", s.SASLTLSAddress)
@@ -51,7 +57,7 @@ func (s *KafkaServer) properties() string {
 		"process.roles": "broker,controller", "node.id": "1",
 		"controller.quorum.voters":   "1@" + s.controller,
 		"listeners":                  strings.Join(listeners, ",") + ",CONTROLLER://" + s.controller,
-		"advertised.listeners":       strings.Join(listeners, ","),
+		"advertised.listeners":       strings.Join(advertised, ","),
 		"controller.listener.names":  "CONTROLLER",
 		"inter.broker.listener.name": "PLAINTEXT", "listener.security.protocol.map": strings.Join(protocols, ","),
 		"log.dirs":                         filepath.Join(s.Dir, "data"),

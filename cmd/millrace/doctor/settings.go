@@ -1,0 +1,53 @@
+package doctor
+
+import (
+	"millrace/catalog/database"
+	"millrace/source/kafka"
+)
+
+// Settings are what the configuration says of the systems that are looked at.
+type Settings struct {
+	Data   string // the data directory
+	Listen string // HOST:PORT
+	Store  string // the object store of savepoints; empty for a folder of Data
+	Kafka  kafka.Config
+	// Catalog is the database of the catalogue.
+	Catalog database.Config
+}
+
+// checks are those of all systems that are named.
+func (s *Settings) checks() []Check {
+	list := []Check{Directory(s.Data), Listen(s.Listen)}
+	if s.Store != "" {
+		list = append(list, ObjectStore(s.Store))
+	}
+	if s.Kafka.Enabled() {
+		list = append(list, Kafka(s.kafka()))
+	}
+	if r := s.Kafka.SchemaRegistry; r.Enabled() {
+		list = append(list, Registry(r))
+	}
+	if d := s.Catalog.Driver; d == database.MySQL || d == database.PostgreSQL {
+		list = append(list, SQL("catalog", s.Catalog))
+	}
+	return list
+}
+
+// kafka is what the configuration wants of Kafka.
+func (s *Settings) kafka() KafkaUse {
+	use := KafkaUse{Config: s.Kafka.Config}
+	topics, optional := s.Kafka.Topics, false
+	if topics == nil {
+		topics, optional = kafka.DefaultTopics(), true
+	}
+	for _, t := range topics {
+		use.Topics = append(use.Topics, TopicUse{Name: t.Name, Read: true, Optional: optional})
+	}
+	if t := s.Kafka.DeadLetterTopic; t != "" {
+		use.Topics = append(use.Topics, TopicUse{Name: t, Write: true})
+	}
+	if s.Kafka.Reads() {
+		use.Group = s.Kafka.Group
+	}
+	return use
+}
