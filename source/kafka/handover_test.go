@@ -1,0 +1,65 @@
+package kafka
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"millrace/eventlog"
+	"millrace/source/format"
+)
+
+// Records that were handed over already are dropped, whatever a client gives
+// again, and so are those of a partition that is another member's now.
+func TestRecordsThatComeAgainAreDropped(t *testing.T) {
+	log, err := eventlog.Open("log", eventlog.Options{FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appender := eventlog.NewAppender(log, eventlog.AppenderOptions{})
+	config := Default()
+	config.Topics = []Topic{{Name: "a"}}
+	c := &Consumer{o: Options{Config: config, Log: appender, DeadLetters: log, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}}
+	c.status.init(&c.o)
+	c.letters = &letters{c: c, stored: map[string]map[uint64]bool{}}
+	p := &partition{topic: &topic{&config.Topics[0], format.NewJSON(format.Mapping{RecordTime: true}, nil)}, source: Source("a", 0)}
+	s := &session{c: c, next: map[string]uint64{p.source: 3}, assigned: map[string]*partition{p.source: p}}
+	hand := func(id int32, offsets ...int64) {
+		t.Helper()
+		var records []*kgo.Record
+		for _, o := range offsets {
+			records = append(records, &kgo.Record{Topic: "a", Offset: o, Timestamp: time.Now(), Value: []byte(`{"user_id":"u","item_id":"i"}`)})
+		}
+		if err := s.handOver(t.Context(), "a", id, records); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hand(0, 1, 2, 3, 4) // 3 and 4
+	hand(0, 3, 4)       // none
+	hand(0, 4, 5, 9)    // 5 and 9: those between are not there
+	hand(1, 0, 1)       // none: it is not ours
+	if err := s.settle(0); err != nil {
+		t.Fatal(err)
+	}
+	count, next := 0, uint64(0)
+	if err := log.Scan(1, func(b *eventlog.Block) error {
+		count += b.Count
+		next = b.Positions[0].Next
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	status := c.Status()
+	if count != 4 || next != 10 || p.durable != 10 || status.Topics[0].Repeated != 5 {
+		t.Errorf("%d records up to %d, durable %d, %+v", count, next, p.durable, status)
+	}
+	if err := appender.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
