@@ -29,6 +29,9 @@ type Exchange interface {
 	// are valid during the call only. It needs an input with a form in bytes,
 	// see Node.Encodable, and so does Decode.
 	Encode(to int, each func(m Meta, key, record []byte))
+	// Uncombined has every record delivered by itself, also if the stage combines
+	// its inputs. It is called before the senders are made.
+	Uncombined()
 	// Decode adds a record that Encode has given, as if a sender had sent it to
 	// a shard. A record may go on using the bytes until it is delivered.
 	Decode(from, to int, m Meta, record []byte) error
@@ -265,6 +268,9 @@ func (d typed[K, S, I]) encodable() error {
 // Encodable is nil if the inputs of the stage have a form in bytes, so that they
 // can come from another process, or an ErrTopology.
 func (n *Node) Encodable() error { return n.def.encodable() }
+
+// Uncombined forgets the combiner.
+func (x *exchange[K, I]) Uncombined() { x.combine = nil }
 
 // Encode empties the lanes.
 func (x *exchange[K, I]) Encode(to int, each func(m Meta, key, record []byte)) {

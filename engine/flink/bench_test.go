@@ -35,9 +35,9 @@ func helloOf(job, chain string) []byte {
 
 // batches are BATCH frames with all events of the generator, of one partition
 // after the other, benchBatch at a time, with a watermark each.
-func batches(b testing.TB, users uint64) (all [][]byte) {
+func batches(b testing.TB, events, users uint64) (all [][]byte) {
 	for partition := range 2 {
-		r, err := reference.Generator{Events: benchEvents, Users: users}.Open(partition, 0)
+		r, err := reference.Generator{Events: events, Users: users}.Open(partition, 0)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -88,7 +88,7 @@ func (s *script) Write(b []byte) (int, error) {
 func BenchmarkRecord(b *testing.B) {
 	for _, c := range []struct{ job, chain string }{{"J1", "count"}, {"J4", "profile"}, {"J6", "session"}} {
 		b.Run(c.job, func(b *testing.B) {
-			list := batches(b, reference.DefaultUsers)
+			list := batches(b, benchEvents, reference.DefaultUsers)
 			s := &script{}
 			session := newWorker(0).NewSession(s)
 			do := func(f []byte) {

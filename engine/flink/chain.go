@@ -99,6 +99,9 @@ func newOuts(l *layout, from int) outs {
 	for id, e := range l.edges {
 		if e.from == from {
 			o.to[e.to] = l.nodes[e.to].NewExchange(1, 1)
+			if e.sink != "" { // which is to have every record
+				o.to[e.to].Uncombined()
+			}
 			o.list = append(o.list, out{id, o.to[e.to]})
 		}
 	}

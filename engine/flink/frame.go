@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 
 	"millrace/event"
 )
@@ -144,6 +145,27 @@ func (b *body) u64() uint64 {
 }
 
 func (b *body) time() event.Time { return event.Time(b.u64()) }
+
+// watermark is a time on Flink's scale, whose ends are further out than ours.
+func (b *body) watermark() event.Time { return max(event.MinTime, min(b.time(), event.MaxTime)) }
+
+// The ends of Flink's scale: the watermark of a stream that has not begun, or
+// none; and that of one that has ended.
+const (
+	flinkMin = event.Time(math.MinInt64)
+	flinkMax = event.Time(math.MaxInt64)
+)
+
+// toFlink is a watermark of ours on Flink's scale.
+func toFlink(t event.Time) event.Time {
+	switch {
+	case t <= event.MinTime:
+		return flinkMin
+	case t >= event.MaxTime:
+		return flinkMax
+	}
+	return t
+}
 
 func (b *body) bytes() []byte {
 	n := b.u32()

@@ -47,7 +47,7 @@ func (r *result) part() {
 	}
 	r.buf = beginFrame(r.buf[:0], frameResult)
 	r.buf = append(r.buf, 0)
-	r.buf = appendTime(r.buf, event.MinTime)
+	r.buf = appendTime(r.buf, flinkMin)
 	r.buf = append(r.buf, 0)
 	r.section, r.count, r.n, r.stage = 0, len(r.buf), 0, ""
 	r.buf = appendU32(r.buf, 0)
@@ -90,7 +90,7 @@ func (r *result) output(edge int, m operator.Meta, key, record []byte) error {
 	b := appendU16(r.buf, edge)
 	b = appendBytes(b, key)
 	b = appendTime(b, m.Time)
-	b = appendTime(b, m.Watermark)
+	b = appendTime(b, toFlink(m.Watermark))
 	r.buf = appendBytes(b, record)
 	r.n++
 	return nil
@@ -134,7 +134,7 @@ func (r *result) end() error {
 	if err := r.at(2); err != nil {
 		return err
 	}
-	binary.LittleEndian.PutUint64(r.buf[resultWatermark:], uint64(r.watermark))
+	binary.LittleEndian.PutUint64(r.buf[resultWatermark:], uint64(toFlink(r.watermark)))
 	if r.idle {
 		r.buf[resultIdle] = 1
 	}

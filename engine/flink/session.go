@@ -219,7 +219,7 @@ func (s *Session) item(in *body) error {
 	case itemRecord:
 		return s.record(in)
 	case itemWatermark:
-		mark := in.time()
+		mark := in.watermark()
 		if in.bad {
 			return nil
 		}
@@ -237,7 +237,7 @@ func (s *Session) record(in *body) error {
 	edge, stamped := in.u16(), in.flag()
 	m := operator.Meta{Time: in.time(), Watermark: s.chain.mark}
 	if stamped {
-		m.Watermark = in.time()
+		m.Watermark = in.watermark()
 	}
 	record := in.bytes()
 	if in.bad {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -44,7 +45,7 @@ func New(logger func(*cobra.Command) (*slog.Logger, error)) *cobra.Command {
 		Use:   "worker",
 		Short: "Fold records for the operators of Apache Flink, which start it",
 		Long: "Runs the operators of a Flink job. Flink's operators start it beside each TaskManager and talk to it over a Unix socket; it ends when its " +
-			"standard input does. With --plan it prints what the graph of the job is made of.",
+			"standard input does, and removes the socket and its folder, if nothing else is in it. With --plan it prints what the graph of the job is made of.",
 		Example: "  millrace worker --plan --job J4\n  millrace worker --socket /tmp/millrace-worker/socket",
 		RunE: func(c *cobra.Command, args []string) error {
 			log, err := logger(c)
@@ -118,7 +119,10 @@ func serve(ctx context.Context, in io.Reader, out io.Writer, socket string, o fl
 	if err != nil {
 		return fmt.Errorf("--socket: %w", err)
 	}
-	defer listener.Close()
+	defer func() { // the folder is there for the socket; one that has something else in it stays
+		listener.Close()
+		_ = os.Remove(filepath.Dir(socket))
+	}()
 	if err := os.Chmod(socket, 0o600); err != nil {
 		return err
 	}

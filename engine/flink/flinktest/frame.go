@@ -137,7 +137,7 @@ func (r *reader) bytes() []byte { return r.take(r.u32()) }
 // add adds a part of a result, and reports whether another follows.
 func (all *reply) add(r *reader) (more bool) {
 	more = r.take(1)[0] == 1
-	all.watermark = event.Time(r.u64())
+	all.watermark = event.Time(r.u64()) // of the last part
 	all.idle = r.take(1)[0] == 1
 	for range r.u32() {
 		o := output{edge: int(binary.LittleEndian.Uint16(r.take(2))), key: string(r.bytes())}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 
 	"millrace/engine/flink"
@@ -158,7 +159,7 @@ func (k *task) apply(r reply) error {
 			return fmt.Errorf("chain %s, stage %s, subtask %d writes key %q of another", k.chain, w.stage, k.subtask, w.key)
 		}
 	}
-	if r.watermark != event.MinTime {
+	if r.watermark != math.MinInt64 {
 		k.send(message{mark: &r.watermark})
 	}
 	return nil
