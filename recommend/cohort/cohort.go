@@ -93,6 +93,7 @@ func Add(in operator.Stream[event.Enriched], types *event.Types, o Options) oper
 		Name: StageName, Version: stateVersion,
 		Key:     func(t *taste) string { return t.Cohort },
 		Combine: &operator.Combiner[taste]{Hash: (*taste).hash, Merge: (*taste).merge},
+		Codec:   tasteCodec(),
 		New: func(p *operator.Ports) operator.Operator[string, state, taste] {
 			return &cohorts{options: o, view: operator.View[*Preferences](p, ViewName), out: operator.Out[publish.Record](p, PortRecords)}
 		},

@@ -78,6 +78,7 @@ func AddIndex(h Handles, o IndexOptions) operator.Handle {
 		Name: StageIndex, Subject: operator.SubjectItem, Version: stateVersion,
 		Key:     func(b *beat) string { return b.Item },
 		Combine: &operator.Combiner[beat]{Hash: (*beat).hash, Merge: (*beat).merge},
+		Codec:   beatCodec(),
 		New: func(p *operator.Ports) operator.Operator[string, indexState, beat] {
 			return &index{out: operator.Out[publish.Record](p, PortRecords)}
 		},

@@ -15,9 +15,7 @@ func impulseCodec() *codec.Codec[impulse] {
 			dst = wire.AppendString(dst, i.Item)
 			dst = wire.AppendStrings(dst, i.Categories)
 			dst = wire.AppendString(wire.AppendString(dst, i.Age), i.Gender)
-			for _, a := range i.Amounts {
-				dst = wire.AppendUvarint(wire.AppendVarint(dst, a.Epoch), a.Units)
-			}
+			dst = appendAmounts(dst, &i.Amounts)
 			return wire.AppendVarint(wire.AppendVarint(dst, i.Events), int64(i.Time))
 		},
 		Load: func(r *wire.Reader, i *impulse) {
@@ -30,10 +28,38 @@ func impulseCodec() *codec.Codec[impulse] {
 			}
 			text.Load(r, &i.Age)
 			text.Load(r, &i.Gender)
-			for k := range i.Amounts {
-				i.Amounts[k] = decay.Amount{Epoch: r.Varint(), Units: r.Uvarint()}
-			}
+			readAmounts(r, &i.Amounts)
 			i.Events, i.Time = r.Varint(), event.Time(r.Varint())
+		},
+	}
+}
+
+func appendAmounts(dst []byte, list *[halfLives]decay.Amount) []byte {
+	for _, a := range list {
+		dst = wire.AppendUvarint(wire.AppendVarint(dst, a.Epoch), a.Units)
+	}
+	return dst
+}
+
+func readAmounts(r *wire.Reader, list *[halfLives]decay.Amount) {
+	for k := range list {
+		list[k] = decay.Amount{Epoch: r.Varint(), Units: r.Uvarint()}
+	}
+}
+
+// beatCodec is how what is to be published crosses to another process.
+func beatCodec() *codec.Codec[beat] {
+	text := codec.Interned[string]()
+	return &codec.Codec[beat]{
+		Append: func(dst []byte, b *beat) []byte {
+			dst = wire.AppendVarint(wire.AppendString(dst, b.Item), int64(b.Due))
+			return wire.AppendVarint(appendAmounts(dst, &b.Amounts), b.Events)
+		},
+		Load: func(r *wire.Reader, b *beat) {
+			text.Load(r, &b.Item)
+			b.Due = event.Time(r.Varint())
+			readAmounts(r, &b.Amounts)
+			b.Events = r.Varint()
 		},
 	}
 }

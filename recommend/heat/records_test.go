@@ -10,4 +10,5 @@ import (
 func TestRecordsCross(t *testing.T) {
 	codectest.RoundTrip(t, impulseCodec())
 	codectest.RoundTrip(t, warmCodec())
+	codectest.RoundTrip(t, beatCodec())
 }
