@@ -4,6 +4,7 @@ import (
 	"millrace/operator"
 	"millrace/recommend/activity"
 	"millrace/recommend/association"
+	"millrace/recommend/cohort"
 	"millrace/recommend/heat"
 	"millrace/recommend/pairs"
 	"millrace/recommend/profile"
@@ -22,6 +23,7 @@ func Views() view.Decoders {
 		association.ViewAssociations: decoder(association.ReadAssociations),
 		association.ViewNeighbors:    decoder(pairs.ReadPartners),
 		sequence.View:                decoder(pairs.ReadPartners),
+		cohort.ViewName:              decoder(cohort.Decode),
 		heat.HeatView:                decoder(heat.DecodeHeat),
 		heat.TrendingView:            decoder(heat.DecodeTrending),
 	}
