@@ -85,7 +85,9 @@ func newCommand() *cobra.Command {
 // examined is what the doctor looks at.
 func examined(path string) (doctor.Settings, error) {
 	c, err := loadConfig(path)
-	return doctor.Settings{Data: c.Data, Listen: c.Listen, Store: c.CheckpointStore, Kafka: c.Kafka, Catalog: c.Catalog}, err
+	return doctor.Settings{
+		Data: c.Data, Listen: c.Listen, Store: c.CheckpointStore, Kafka: c.Kafka, Publish: c.Publish, Redis: c.Redis, Catalog: c.Catalog,
+	}, err
 }
 
 // noCommand refuses arguments of the root: they are commands that do not exist.

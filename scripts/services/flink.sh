@@ -7,6 +7,7 @@
 # list, cancel, stop-job and savepoint.
 . "$(dirname "$0")/lib.sh"
 name=flink-jobmanager
+verbs="|run|list|cancel|savepoint|stop-job"
 version=${FLINK_VERSION:-2.2.1}
 port=${FLINK_PORT:-8081}
 rpc=${FLINK_RPC_PORT:-6123}

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Apache Kafka, one broker in KRaft mode. Environment: KAFKA_PORT (9092),
 # KAFKA_CONTROLLER_PORT (9093), KAFKA_VERSION, KAFKA_HEAP (512m). `install` prints
-# the folder of its jars and of java.args, the arguments of Java for them.
+# the folder of its jars and of java.args, the arguments of Java for them. Kafka's own
+# tools on this broker: topics, produce, consume, groups, with their arguments.
 . "$(dirname "$0")/lib.sh"
 name=kafka
+verbs="|topics|produce|consume|groups"
 version=${KAFKA_VERSION:-4.1.1}
 port=${KAFKA_PORT:-9092}
 controller=${KAFKA_CONTROLLER_PORT:-9093}
@@ -110,4 +112,19 @@ health() { listens "$port" && running kafka && grep -q 'Kafka Server started' "$
 
 stop() { halt kafka; }
 
-dispatch "$@"
+# tool CLASS ARGUMENTS... runs one of Kafka's tools.
+tool() {
+  install >/dev/null
+  [ -d "$home/tools" ] || mvn -q -B dependency:copy -Dartifact="org.apache.kafka:kafka-tools:$version" -DoutputDirectory="$home/tools" >&2
+  logging | sed 's/= info/= warn/' >"$home/tools/log4j2.properties"
+  exec java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$home/lib/*:$home/tools/*" \
+    "-Dlog4j2.configurationFile=$home/tools/log4j2.properties" "org.apache.kafka.tools.$1" --bootstrap-server "$address" "${@:2}"
+}
+
+case ${1:-} in
+  topics) tool TopicCommand "${@:2}" ;;
+  produce) tool ConsoleProducer "${@:2}" ;;
+  consume) tool consumer.ConsoleConsumer "${@:2}" ;;
+  groups) tool consumer.group.ConsumerGroupCommand "${@:2}" ;;
+  *) dispatch "$@" ;;
+esac

@@ -129,6 +129,6 @@ dispatch() {
         echo "$name runs, process $(cut -d" " -f1 "$data/$name.pid"), but does not answer on $address; see $data/$name.log"
       fi
       ;;
-    *) fail "usage: $0 install|start|health|stop|status" ;;
+    *) fail "usage: $0 install|start|health|stop|status${verbs:-}" ;;
   esac
 }

@@ -43,6 +43,9 @@ type Config struct {
 	MaxRecordKiB int `yaml:"max_record_kib" env:"MILLRACE_PUBLISH_MAX_RECORD_KIB"`
 }
 
+// Group is the consumer group of the progress, and the transactional id.
+func (c *Config) Group() string { return "millrace-sink-" + c.Name }
+
 // The kinds of delivery.
 const (
 	ExactlyOnce = "exactly_once"

@@ -62,7 +62,7 @@ func New(c Config, brokers kafkaclient.Config, logger *slog.Logger) *Sink {
 }
 
 // Group is the consumer group whose offset is the last block that was published.
-func (s *Sink) Group() string { return "millrace-sink-" + s.config.Name }
+func (s *Sink) Group() string { return s.config.Group() }
 
 // ownerGroup is the group whose offset's metadata names the sink that was opened
 // last: a producer that is fenced does not learn by whom, and a broker that gave

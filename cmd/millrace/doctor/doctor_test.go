@@ -39,17 +39,13 @@ func TestDirectory(t *testing.T) {
 func TestListen(t *testing.T) {
 	free := closedAddress(t)
 	find(t, run(t, Listen(free)), free, OK, "is free")
-	for status, want := range map[int]Finding{
-		http.StatusOK:                 {State: OK, Text: "and is well"},
-		http.StatusServiceUnavailable: {State: Warning, Text: "says that it is degraded"},
-		http.StatusNotFound:           {State: Failed, Text: "another program"},
+	for body, want := range map[string]Finding{
+		`{"status":"ok"}`: {State: OK, Text: "and is well"},
+		`{"status":"degraded","reason":"kafka is away"}`: {State: Warning, Text: "degraded: kafka is away"},
+		`not found`: {State: Failed, Text: "another program"},
+		`{}`:        {State: Failed, Text: "another program"},
 	} {
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(status)
-			if status != http.StatusNotFound {
-				_, _ = fmt.Fprint(w, `{"status":"degraded"}`)
-			}
-		}))
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, body) }))
 		address := s.Listener.Addr().String()
 		find(t, run(t, Listen(address)), address, want.State, want.Text)
 		s.Close()

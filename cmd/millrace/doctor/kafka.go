@@ -22,6 +22,8 @@ type KafkaUse struct {
 	kafkaclient.Config
 	Topics []TopicUse
 	Group  string // the consumer group that offsets are committed to; empty for none
+	// TransactionalID is that of the producer of results; empty for none.
+	TransactionalID string
 }
 
 // TopicUse is what is done with a topic.
@@ -45,8 +47,12 @@ func Kafka(use KafkaUse) Check {
 		for _, t := range use.Topics {
 			k.topic(t, answer)
 		}
+		k.anyTopic(answer)
 		if use.Group != "" {
 			k.group(ctx)
+		}
+		if use.TransactionalID != "" {
+			k.transactions(ctx)
 		}
 		return k.list
 	}
@@ -177,54 +183,113 @@ func (k *kafkaCheck) topic(use TopicUse, answer *kmsg.MetadataResponse) {
 	}
 }
 
+// anyTopic says so if none of the topics is there that are read where they are.
+func (k *kafkaCheck) anyTopic(answer *kmsg.MetadataResponse) {
+	var names []string
+	for _, t := range k.use.Topics {
+		if t.Read && !t.Optional {
+			return
+		}
+		if t.Read {
+			names = append(names, t.Name)
+		}
+	}
+	there := func(t kmsg.MetadataResponseTopic) bool {
+		return t.ErrorCode == 0 && t.Topic != nil && slices.Contains(names, *t.Topic)
+	}
+	if len(names) > 0 && !slices.ContainsFunc(answer.Topics, there) {
+		k.say(Warning, "topics", "none of those that are read by default is there: nothing is read until one is; create %s, or name yours in kafka.topics", names[0])
+	}
+}
+
 // lacks tells whether a right is missing. Brokers that say nothing of rights allow all.
 func lacks(rights int32, right kmsg.ACLOperation) bool {
 	return rights != math.MinInt32 && rights&(1<<right) == 0
 }
 
-// coordinatorPause is the time between two questions for a group's coordinator.
+// coordinatorPause is the time between two questions for a coordinator.
 const coordinatorPause = 100 * time.Millisecond
 
-// group looks at the consumer group.
-func (k *kafkaCheck) group(ctx context.Context) {
+// coordinated asks a coordinator, again while it is not there: the first group
+// or transactional id that a cluster is asked for makes it create a topic, which
+// takes a moment. ask returns the error that is in the answer, too.
+func (k *kafkaCheck) coordinated(ctx context.Context, ask func(*kgo.Client) error) error {
 	one := k.use.Config
 	one.Brokers = k.answer
 	options, err := one.Options()
 	if err != nil {
-		return // said of each broker
+		return err
 	}
 	client, err := kgo.NewClient(options...)
 	if err != nil {
-		return
+		return err
 	}
 	defer client.Close()
-	subject := "group " + k.use.Group
-	request := kmsg.NewPtrDescribeGroupsRequest()
-	request.Groups, request.IncludeAuthorizedOperations = []string{k.use.Group}, true
-	var response *kmsg.DescribeGroupsResponse
 	for {
-		response, err = request.RequestWith(ctx, client)
-		if err == nil && len(response.Groups) == 1 {
-			err = kerr.ErrorForCode(response.Groups[0].ErrorCode)
-		}
-		// The first group that a cluster is asked for makes it create the topic
-		// of offsets, which takes a moment.
+		err := ask(client)
 		if !errors.Is(err, kerr.CoordinatorNotAvailable) && !errors.Is(err, kerr.NotCoordinator) && !errors.Is(err, kerr.CoordinatorLoadInProgress) || ctx.Err() != nil {
-			break
+			return err
 		}
 		time.Sleep(coordinatorPause)
 	}
+}
+
+// errNoAnswer: the answer is about something else.
+var errNoAnswer = errors.New("the brokers say nothing of it")
+
+// group looks at the consumer group.
+func (k *kafkaCheck) group(ctx context.Context) {
+	subject := "group " + k.use.Group
+	request := kmsg.NewPtrDescribeGroupsRequest()
+	request.Groups, request.IncludeAuthorizedOperations = []string{k.use.Group}, true
+	var group kmsg.DescribeGroupsResponseGroup
+	err := k.coordinated(ctx, func(client *kgo.Client) error {
+		response, err := request.RequestWith(ctx, client)
+		if err != nil {
+			return err
+		}
+		if len(response.Groups) != 1 {
+			return errNoAnswer
+		}
+		group = response.Groups[0]
+		return kerr.ErrorForCode(group.ErrorCode)
+	})
 	switch {
 	case errors.Is(err, kerr.GroupIDNotFound):
 		k.say(OK, subject, "is new; whether the user may read it shows when it is first used")
 	case err != nil:
 		k.say(Failed, subject, "%s", k.use.Words(err))
-	case len(response.Groups) != 1:
-		k.say(Failed, subject, "the brokers say nothing of it")
-	case lacks(response.Groups[0].AuthorizedOperations, kmsg.ACLOperationRead):
+	case lacks(group.AuthorizedOperations, kmsg.ACLOperationRead):
 		k.say(Failed, subject, "the user may not use it: give it the right Read on the group")
 	default:
-		k.say(OK, subject, "has %d members", len(response.Groups[0].Members))
+		k.say(OK, subject, "has %d members", len(group.Members))
+	}
+}
+
+// transactions looks at the transactional id, without taking it over.
+func (k *kafkaCheck) transactions(ctx context.Context) {
+	subject := "transactional id " + k.use.TransactionalID
+	request := kmsg.NewPtrDescribeTransactionsRequest()
+	request.TransactionalIDs = []string{k.use.TransactionalID}
+	state := ""
+	err := k.coordinated(ctx, func(client *kgo.Client) error {
+		response, err := request.RequestWith(ctx, client)
+		if err != nil {
+			return err
+		}
+		if len(response.TransactionStates) != 1 {
+			return errNoAnswer
+		}
+		state = response.TransactionStates[0].State
+		return kerr.ErrorForCode(response.TransactionStates[0].ErrorCode)
+	})
+	switch {
+	case errors.Is(err, kerr.TransactionalIDNotFound):
+		k.say(OK, subject, "is new")
+	case err != nil:
+		k.say(Failed, subject, "%s", k.use.Words(err))
+	default:
+		k.say(OK, subject, "its latest transaction is %s", state)
 	}
 }
 

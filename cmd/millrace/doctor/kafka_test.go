@@ -56,7 +56,7 @@ func TestKafkaTopicsAndBrokers(t *testing.T) {
 	s := services.Kafka(t, services.KafkaOptions{Topics: map[string]int32{"clicks": 3, "narrow": 1}})
 	closed := closedAddress(t)
 	use := kafkaUse(closed, s.Address)
-	use.Group = "readers"
+	use.Group, use.TransactionalID = "readers", "results"
 	use.Topics = []TopicUse{
 		{Name: "clicks", Read: true}, {Name: "narrow", Read: true}, {Name: "missing", Read: true},
 		{Name: "perhaps", Read: true, Optional: true}, {Name: "made", Write: true, Created: true},
@@ -69,7 +69,10 @@ func TestKafkaTopicsAndBrokers(t *testing.T) {
 	find(t, list, "topic missing", Failed, "create it")
 	find(t, list, "topic perhaps", OK, "need not be")
 	find(t, list, "topic made", OK, "will be made")
-	find(t, list, "group readers", OK, "")
+	find(t, list, "group readers", OK, "is new")
+	find(t, list, "transactional id results", OK, "is new")
+	use.Topics = []TopicUse{{Name: "perhaps", Read: true, Optional: true}, {Name: "made", Write: true, Created: true}}
+	find(t, run(t, Kafka(use)), "topics", Warning, "create perhaps")
 	s.Pause()
 	list = run(t, Kafka(kafkaUse(s.Address)))
 	find(t, list, s.Address, Failed, "in time")
@@ -139,11 +142,12 @@ func TestKafkaSecurity(t *testing.T) {
 // kafkaRights gives a user one right after the other.
 func kafkaRights(t *testing.T, s *services.KafkaServer, login kafkaclient.SASL) {
 	use := kafkaUse(s.SASLAddress)
-	use.SASL, use.Group = login, "readers"
+	use.SASL, use.Group, use.TransactionalID = login, "readers", "results"
 	use.Topics = []TopicUse{{Name: "clicks", Read: true}, {Name: "secret", Write: true}}
 	list := run(t, Kafka(use))
 	find(t, list, "topic clicks", Failed, "describe it")
 	find(t, list, "group readers", Failed, "consumer group")
+	find(t, list, "transactional id results", Failed, "the transactional id")
 	grant := func(b *kadm.ACLBuilder) {
 		t.Helper()
 		if _, err := s.Admin().CreateACLs(context.Background(), b.Allow("User:"+services.User).AllowHosts().ResourcePatternType(kadm.ACLPatternLiteral)); err != nil {

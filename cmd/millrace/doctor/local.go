@@ -123,8 +123,8 @@ func (s *scribe) taken(ctx context.Context, address string) {
 		host = "127.0.0.1"
 	}
 	var health struct {
-		Status  string `json:"status"`
-		Version string `json:"version"`
+		Status string `json:"status"`
+		Reason string `json:"reason"`
 	}
 	response, err := get(ctx, "http://"+net.JoinHostPort(host, port)+"/v1/health")
 	if err == nil {
@@ -132,10 +132,10 @@ func (s *scribe) taken(ctx context.Context, address string) {
 		err = json.NewDecoder(response.Body).Decode(&health)
 	}
 	switch {
-	case err != nil || health.Status == "":
+	case err != nil || health.Status == "": // whatever the code: it is 503 while it starts
 		s.say(Failed, address, "another program listens there: stop it, or choose another port with listen")
-	case response.StatusCode != http.StatusOK:
-		s.say(Warning, address, "a Millrace server runs there, and says that it is %s", health.Status)
+	case health.Status != "ok":
+		s.say(Warning, address, "a Millrace server runs there, and says that it is %s: %s", health.Status, health.Reason)
 	default:
 		s.say(OK, address, "a Millrace server runs there, and is well")
 	}

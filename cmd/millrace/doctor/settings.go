@@ -2,7 +2,10 @@ package doctor
 
 import (
 	"millrace/catalog/database"
+	"millrace/cmd/millrace/publishing"
+	sink "millrace/sink/kafka"
 	"millrace/source/kafka"
+	"millrace/view/redis"
 )
 
 // Settings are what the configuration says of the systems that are looked at.
@@ -11,6 +14,9 @@ type Settings struct {
 	Listen string // HOST:PORT
 	Store  string // the object store of savepoints; empty for a folder of Data
 	Kafka  kafka.Config
+	// Publish is which results go to Kafka.
+	Publish publishing.Config
+	Redis   redis.Config
 	// Catalog is the database of the catalogue.
 	Catalog database.Config
 }
@@ -26,6 +32,9 @@ func (s *Settings) checks() []Check {
 	}
 	if r := s.Kafka.SchemaRegistry; r.Enabled() {
 		list = append(list, Registry(r))
+	}
+	if s.Redis.Enabled() {
+		list = append(list, Redis(s.Redis))
 	}
 	if d := s.Catalog.Driver; d == database.MySQL || d == database.PostgreSQL {
 		list = append(list, SQL("catalog", s.Catalog))
@@ -48,6 +57,9 @@ func (s *Settings) kafka() KafkaUse {
 	}
 	if s.Kafka.Reads() {
 		use.Group = s.Kafka.Group
+	}
+	if s.Publish.Enabled && s.Publish.Delivery == sink.ExactlyOnce {
+		use.TransactionalID = s.Publish.Group()
 	}
 	return use
 }
