@@ -46,7 +46,7 @@ func (d *counterDecoder) Decode(_ context.Context, r *Record, now event.Time, in
 		e.User = AnonymousPrefix + e.Item
 	}
 	if fault := event.Validate(&e, event.Options{Types: d.types, Now: now}); fault != nil {
-		return &source.Bad{Err: fault}, nil
+		return refused(fault)
 	}
 	*into = e
 	return nil, nil

@@ -110,3 +110,6 @@ func (m *Mapping) Options(types *event.Types) event.Options {
 		TypeNames: m.TypeNames, TimeUnit: timeUnits[m.TimeUnit],
 	}}
 }
+
+// refused is the outcome of a record that is no event.
+func refused(fault *event.FieldError) (*source.Bad, error) { return &source.Bad{Err: fault}, nil }

@@ -29,7 +29,7 @@ func (d *jsonDecoder) Decode(_ context.Context, r *Record, now event.Time, into 
 	}
 	e, fault := event.ParseEvent(withoutHeader(r.Value), options)
 	if fault != nil {
-		return &source.Bad{Err: fault}, nil
+		return refused(fault)
 	}
 	*into = e
 	return nil, nil
