@@ -163,7 +163,7 @@ func (n *node) openEngine(ctx context.Context, c config) (err error) {
 	if n.catalog, err = sqldata.Open(ctx, c.Catalog, c.Data); err != nil {
 		return err
 	}
-	if n.publishing, err = publishing.Open(ctx, c.Publish, c.Kafka.Config, n.log, n.logger); err != nil {
+	if n.publishing, err = publishing.Open(ctx, c.Publish, c.Kafka, n.log, n.logger); err != nil {
 		return err
 	}
 	if err := n.openViews(c); err != nil {

@@ -41,6 +41,9 @@ type Config struct {
 	// MaxRecordKiB bounds a record: a larger one, which the brokers would refuse,
 	// is left out, counted and logged.
 	MaxRecordKiB int `yaml:"max_record_kib" env:"MILLRACE_PUBLISH_MAX_RECORD_KIB"`
+	// Formats are what values are written in, by topic; the first that fits
+	// counts, and JSON for a topic without one.
+	Formats []Format `yaml:"formats"`
 }
 
 // Group is the consumer group of the progress, and the transactional id.
@@ -97,6 +100,11 @@ func (c *Config) Validate() error {
 		return bad("max_waiting_mib", "1 to 1048576", c.MaxWaitingMiB)
 	case c.MaxRecordKiB < 1 || c.MaxRecordKiB > 1<<20:
 		return bad("max_record_kib", "1 to 1048576", c.MaxRecordKiB)
+	}
+	for i := range c.Formats {
+		if err := c.Formats[i].validate(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -24,8 +24,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"millrace/internal/kafkaclient"
+	"millrace/internal/schemaregistry"
 	"millrace/operator/publish"
 	"millrace/sink"
+	"millrace/sink/encode"
 )
 
 // BlockHeader is the header of every record that says which block of the log it
@@ -49,16 +51,27 @@ type Sink struct {
 	client *kgo.Client     // nil unless it is open
 	topics map[string]bool // that are there
 
-	tooLarge atomic.Uint64
-	warned   time.Time // when one that is too large was logged last
-	away     connection
+	registry *schemaregistry.Client // nil if there is none
+	encoders []*encode.Encoder      // of the config's formats
+	written  map[string]*written    // by result's topic
+
+	leftOut atomic.Uint64
+	warned  time.Time // when one that is left out was logged last
+	away    connection
 }
 
 var _ sink.Sink = (*Sink)(nil)
 
-// New makes a sink of a name; Open connects it.
-func New(c Config, brokers kafkaclient.Config, logger *slog.Logger) *Sink {
-	return &Sink{config: c, brokers: brokers, logger: logger, owner: rand.Text()}
+// New makes a sink of a name; Open connects it. Schemas are registered with the
+// registry, unless it is nil.
+func New(c Config, brokers kafkaclient.Config, registry *schemaregistry.Client, logger *slog.Logger) (*Sink, error) {
+	list, err := encoders(c.Formats)
+	if err != nil {
+		return nil, err
+	}
+	return &Sink{
+		config: c, brokers: brokers, registry: registry, encoders: list, written: map[string]*written{}, logger: logger, owner: rand.Text(),
+	}, nil
 }
 
 // Group is the consumer group whose offset is the last block that was published.
@@ -73,8 +86,9 @@ func (s *Sink) ownerGroup() string { return s.Group() + "-owner" }
 // holds no records.
 func (s *Sink) anchor() string { return s.Group() }
 
-// TooLarge is how many records were left out.
-func (s *Sink) TooLarge() uint64 { return s.tooLarge.Load() }
+// LeftOut is how many records were left out, as they are too large or do not fit
+// the schema of their topic.
+func (s *Sink) LeftOut() uint64 { return s.leftOut.Load() }
 
 // Open takes over the transactional id and reads the progress.
 func (s *Sink) Open(ctx context.Context) (sink.Progress, error) {
@@ -179,7 +193,10 @@ func (s *Sink) commit(ctx context.Context, blocks []sink.Block, p sink.Progress)
 			return err
 		}
 	}
-	records, tooLarge := s.records(blocks)
+	records, leftOut, err := s.records(ctx, blocks)
+	if err != nil {
+		return err
+	}
 	if err := s.makeTopics(ctx, s.config.Partitions, topicsOf(records)...); err != nil {
 		return err
 	}
@@ -193,13 +210,13 @@ func (s *Sink) commit(ctx context.Context, blocks []sink.Block, p sink.Progress)
 	} else if err := s.transact(ctx, records, p); err != nil {
 		return err
 	}
-	s.tooLarge.Add(tooLarge)
+	s.leftOut.Add(leftOut)
 	return nil
 }
 
 // transact commits records and progress in one transaction.
 func (s *Sink) transact(ctx context.Context, records []*kgo.Record, p sink.Progress) error {
-	if len(records) == 0 { // they were too large
+	if len(records) == 0 { // all were left out
 		return s.commitOffset(ctx, s.Group(), int64(p.Block), metadata(p))
 	}
 	if err := s.client.BeginTransaction(); err != nil {
@@ -217,44 +234,48 @@ func (s *Sink) transact(ctx context.Context, records []*kgo.Record, p sink.Progr
 	return nil
 }
 
-// records makes Kafka's records, without those that are too large.
-func (s *Sink) records(blocks []sink.Block) (list []*kgo.Record, tooLarge uint64) {
+// records makes Kafka's records, without those that are left out.
+func (s *Sink) records(ctx context.Context, blocks []sink.Block) (list []*kgo.Record, leftOut uint64, err error) {
 	n := 0
 	for i := range blocks {
 		n += len(blocks[i].Records)
 	}
 	all := make([]kgo.Record, 0, n)
-	names := map[string]string{}
 	for i := range blocks {
 		b := &blocks[i]
 		headers := []kgo.RecordHeader{{Key: BlockHeader, Value: strconv.AppendUint(nil, b.Number, 10)}}
 		for j := range b.Records {
 			r := &b.Records[j]
-			if len(r.Key)+len(r.Value) > s.config.MaxRecordKiB<<10 {
-				tooLarge++
-				s.leaveOut(b.Number, r)
+			w, err := s.writtenAs(ctx, r.Topic)
+			if err != nil {
+				return nil, 0, err
+			}
+			value, err := w.value(r.Value)
+			if err == nil && len(r.Key)+len(value) > s.config.MaxRecordKiB<<10 {
+				err = errTooLarge
+			}
+			if err != nil {
+				leftOut++
+				s.leaveOut(b.Number, w.name, r, err)
 				continue
 			}
-			topic, ok := names[r.Topic]
-			if !ok {
-				topic = s.config.Prefix + r.Topic
-				names[r.Topic] = topic
-			}
-			all = append(all, kgo.Record{Topic: topic, Key: []byte(r.Key), Value: r.Value, Headers: headers, Timestamp: b.Time.Go()})
+			all = append(all, kgo.Record{Topic: w.name, Key: []byte(r.Key), Value: value, Headers: headers, Timestamp: b.Time.Go()})
 		}
 	}
 	list = make([]*kgo.Record, len(all))
 	for i := range all {
 		list[i] = &all[i]
 	}
-	return list, tooLarge
+	return list, leftOut, nil
 }
 
+var errTooLarge = errors.New("it is larger than publish.max_record_kib")
+
 // leaveOut logs that a record is left out, now and then.
-func (s *Sink) leaveOut(block uint64, r *publish.Record) {
+func (s *Sink) leaveOut(block uint64, topic string, r *publish.Record, why error) {
 	if now := time.Now(); now.Sub(s.warned) >= time.Minute {
 		s.warned = now
-		s.logger.Warn("a result is larger than publish.max_record_kib and is not published", "topic", s.config.Prefix+r.Topic, "block", block, "bytes", len(r.Key)+len(r.Value))
+		s.logger.Warn("a result is not published", "topic", topic, "block", block, "bytes", len(r.Key)+len(r.Value), "because", why)
 	}
 }
 

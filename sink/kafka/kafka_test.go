@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/internal/kafkaclient"
+	"millrace/internal/schemaregistry"
 	"millrace/operator/publish"
 	"millrace/sink"
 	"millrace/sink/sinktest"
@@ -24,6 +25,8 @@ type target struct {
 	t       *testing.T
 	brokers kafkaclient.Config
 	config  Config
+
+	registry *schemaregistry.Client // nil if there is none
 }
 
 func newTarget(t *testing.T, addresses []string) *target {
@@ -40,7 +43,11 @@ func (g *target) New(name string) sink.Sink { return g.sink(name) }
 func (g *target) sink(name string) *Sink {
 	c := g.config
 	c.Name = publish.TopicPart(g.t.Name()) + "-" + name
-	return New(c, g.brokers, slog.New(slog.DiscardHandler))
+	s, err := New(c, g.brokers, g.registry, slog.New(slog.DiscardHandler))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return s
 }
 
 // Records reads all that is committed to the target's topics.
@@ -121,4 +128,10 @@ func fake(t *testing.T) *target {
 
 func TestTransactionsOfAFakeCluster(t *testing.T) {
 	sinktest.Run(t, func(t *testing.T) sinktest.Target { return fake(t) })
+}
+
+type publishRecord = publish.Record
+
+func record(topic, value string) publish.Record {
+	return publish.Record{Topic: topic, Key: "k", Value: []byte(value)}
 }

@@ -199,6 +199,9 @@ func (c *connection) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ ne
 
 // Words say what an error means and what can be done about it.
 func (s *Sink) Words(err error) string {
+	if words := s.registryWords(err); words != "" {
+		return words
+	}
 	switch failed := s.away.failed.Load(); {
 	case errors.Is(err, sink.ErrFenced):
 		return fmt.Sprintf("%v: if that is not wanted, give each engine its own publish.name", err)

@@ -10,34 +10,46 @@ import (
 
 	"millrace/engine/embedded"
 	"millrace/eventlog"
-	"millrace/internal/kafkaclient"
+	"millrace/internal/schemaregistry"
 	"millrace/sink"
 	"millrace/sink/kafka"
+	source "millrace/source/kafka"
 )
 
 // Service publishes what an engine hands over. A nil one publishes nothing.
 type Service struct {
-	config    Config
 	publisher *sink.Publisher
 	sink      *kafka.Sink
+	registry  *schemaregistry.Client // nil if there is none
 	ended     chan error
 	release   func() bool
 }
 
 // Open begins to publish to Kafka if that is enabled, else it returns nil. Once
 // ctx ends the engine does not wait for brokers any more.
-func Open(ctx context.Context, c Config, brokers kafkaclient.Config, log *eventlog.Log, logger *slog.Logger) (*Service, error) {
+func Open(ctx context.Context, c Config, cluster source.Config, log *eventlog.Log, logger *slog.Logger) (*Service, error) {
 	if !c.Enabled {
 		return nil, nil
 	}
-	if _, err := brokers.Options(); err != nil { // before it is tried again and again
+	if _, err := cluster.Options(); err != nil { // before it is tried again and again
+		return nil, err
+	}
+	var registry *schemaregistry.Client
+	if cluster.SchemaRegistry.Enabled() {
+		var err error
+		if registry, err = schemaregistry.New(cluster.SchemaRegistry, logger); err != nil {
+			return nil, err
+		}
+	}
+	to, err := kafka.New(c.Config, cluster.Config, registry, logger)
+	if err != nil {
 		return nil, err
 	}
 	identity, err := log.Identity()
 	if err != nil {
 		return nil, fmt.Errorf("publish: %w", err)
 	}
-	s := &Service{config: c, sink: kafka.New(c.Config, brokers, logger), ended: make(chan error, 1)}
+	s := &Service{sink: to, registry: registry, ended: make(chan error, 1)}
 	s.publisher = sink.NewPublisher(sink.Options{
 		Sink: s.sink, Log: identity, Last: log.Last(), Interval: c.CommitInterval,
 		MaxRecords: c.MaxWaitingRecords, MaxBytes: int64(c.MaxWaitingMiB) << 20, Words: s.sink.Words, Logger: logger,
@@ -63,6 +75,9 @@ func (s *Service) Close() error {
 	}
 	s.release()
 	s.publisher.Close()
+	if s.registry != nil {
+		defer s.registry.Close()
+	}
 	return <-s.ended
 }
 
@@ -89,7 +104,7 @@ var (
 	commits   = prometheus.NewDesc("millrace_publish_commits_total", "Transactions that were committed to Kafka, since the start.", nil, nil)
 	failures  = prometheus.NewDesc("millrace_publish_failures_total", "Tries to reach Kafka, or to commit, that failed, since the start.", nil, nil)
 	repeated  = prometheus.NewDesc("millrace_publish_replayed_records_total", "Results of a replay that had been published before, and were not again, since the start.", nil, nil)
-	tooLarge  = prometheus.NewDesc("millrace_publish_too_large_total", "Results that were left out as they are larger than publish.max_record_kib, since the start.", nil, nil)
+	leftOut   = prometheus.NewDesc("millrace_publish_left_out_total", "Results that were left out, as they are larger than publish.max_record_kib or do not fit their topic's schema, since the start.", nil, nil)
 	waiting   = prometheus.NewDesc("millrace_publish_waiting_records", "Results that wait to be committed.", nil, nil)
 	bytes     = prometheus.NewDesc("millrace_publish_waiting_bytes", "Memory that results take which wait to be committed.", nil, nil)
 	blocked   = prometheus.NewDesc("millrace_publish_blocked", "1 while the engine waits for room for its results, else 0.", nil, nil)
@@ -115,7 +130,7 @@ func (s *Service) Collect(to chan<- prometheus.Metric) {
 		{commits, prometheus.CounterValue, float64(status.Commits)},
 		{failures, prometheus.CounterValue, float64(status.Failures)},
 		{repeated, prometheus.CounterValue, float64(status.Dropped)},
-		{tooLarge, prometheus.CounterValue, float64(s.sink.TooLarge())},
+		{leftOut, prometheus.CounterValue, float64(s.sink.LeftOut())},
 		{waiting, prometheus.GaugeValue, float64(status.WaitingRecords)},
 		{bytes, prometheus.GaugeValue, float64(status.WaitingBytes)},
 		{blocked, prometheus.GaugeValue, held},
