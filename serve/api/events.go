@@ -78,7 +78,7 @@ func (a *API) postEvents(ctx context.Context, in *EventsInput) (*EventsOutput, e
 		answer.Body.Errors = []event.FieldError{}
 	}
 	user := parsed.Events[len(parsed.Events)-1].User
-	identified := slices.ContainsFunc(parsed.Events, func(e event.Event) bool { return e.ID != "" })
+	identified := !a.parts.RepeatsUnknown && slices.ContainsFunc(parsed.Events, func(e event.Event) bool { return e.ID != "" })
 	if answer.Body.Duplicates, err = a.acknowledge(ctx, sent, identified, in.Wait); err != nil {
 		return nil, err
 	}

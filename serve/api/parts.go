@@ -26,6 +26,9 @@ type Parts struct {
 	// Systems are those of others that the server works with.
 	Systems []System
 
+	// RepeatsUnknown says that the Engine can not tell which events were repeats:
+	// nobody waits for that then, and duplicates are 0.
+	RepeatsUnknown bool
 	// Types are the event types that are accepted; nil means the defaults.
 	Types func() *event.Types
 	// ViewNames are the views whose sizes are reported.

@@ -55,6 +55,9 @@ type Config struct {
 	// EngineKey the API key that they send with it.
 	Engine    string `yaml:"engine" env:"MILLRACE_REDIS_ENGINE"`
 	EngineKey string `yaml:"engine_key" env:"MILLRACE_REDIS_ENGINE_KEY"`
+	// EventsTopic is the topic to which fronts send events where brokers of Kafka
+	// are configured: one that the engine reads as user-events.
+	EventsTopic string `yaml:"events_topic" env:"MILLRACE_REDIS_EVENTS_TOPIC"`
 }
 
 // TLS says how connections are encrypted.
@@ -74,7 +77,7 @@ type TLS struct {
 func DefaultConfig() Config {
 	return Config{
 		Prefix: "millrace", TTL: 7 * 24 * time.Hour, PoolSize: 32, DialTimeout: 2 * time.Second, Timeout: 500 * time.Millisecond,
-		Cache: 200 * time.Millisecond, CacheEntries: 20_000, RewriteRate: 50_000, MaxPending: 500_000,
+		Cache: 200 * time.Millisecond, CacheEntries: 20_000, RewriteRate: 50_000, MaxPending: 500_000, EventsTopic: "user-events",
 	}
 }
 
@@ -124,6 +127,8 @@ func (c *Config) Validate() error {
 		return wrong("cache_entries", "1 to 10000000", c.CacheEntries)
 	case c.RewriteRate < 100 || c.RewriteRate > 10_000_000:
 		return wrong("rewrite_rate", "100 to 10000000", c.RewriteRate)
+	case c.EventsTopic == "":
+		return wrong("events_topic", "the name of a topic", "none")
 	case c.MaxPending < 1000 || c.MaxPending > 1<<28:
 		return wrong("max_pending", "1000 to 268435456", c.MaxPending)
 	}

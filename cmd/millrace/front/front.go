@@ -10,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"millrace/catalog/database"
 	"millrace/internal/headroom"
+	"millrace/internal/kafkaclient"
 	"millrace/recommend"
 	"millrace/serve"
 	"millrace/serve/api"
@@ -22,9 +24,16 @@ import (
 
 // Options are what a front is made of.
 type Options struct {
-	Redis  redis.Config
-	Listen string
-	Keys   []string
+	Redis redis.Config
+	// Catalog is the SQL database that the catalogue is read from; SQLite, which
+	// is a file of the engine's, means that it is read from Redis too.
+	Catalog database.Config
+	// Kafka, if there are brokers, is where events are sent, to the topic of
+	// Redis.EventsTopic. Bad ones go to DeadLetterTopic, unless that is empty.
+	Kafka           kafkaclient.Config
+	DeadLetterTopic string
+	Listen          string
+	Keys            []string
 	// Recommender ranks from a catalogue.
 	Recommender func(Catalogue) api.Recommender
 	Dashboard   http.Handler
@@ -33,9 +42,6 @@ type Options struct {
 	Version     string
 	Logger      *slog.Logger
 }
-
-// Catalogue is what is known of items and users.
-type Catalogue = *reader.Catalogue
 
 // ErrNoRedis is the error of a configuration that names no Redis.
 var ErrNoRedis = errors.New("configuration: redis.addresses: want HOST:PORT, as --views redis reads from there")
@@ -58,13 +64,22 @@ func Serve(ctx context.Context, o Options, ready func(*serve.Server) error) (err
 	defer func() { err = errors.Join(err, client.Close()) }()
 	f := &front{options: o, reader: reader.New(reader.Options{Client: client, Eager: userViews(), Logger: o.Logger})}
 	defer f.reader.Close()
-	f.catalogue = reader.NewCatalogue(f.reader, o.Logger)
-	defer f.catalogue.Close()
+	if f.catalogue, err = f.openCatalogue(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.catalogue.Close()) }()
 	if o.Redis.Engine != "" {
 		if f.engine, err = forward.New(o.Redis.Engine, o.Redis.EngineKey, o.Logger); err != nil {
 			return err
 		}
 		defer f.engine.Close()
+	}
+	if o.Kafka.Enabled() {
+		stop, err := f.openTopics()
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
 	f.route()
 	headroomed, stop := context.WithCancel(ctx)
@@ -78,6 +93,27 @@ func Serve(ctx context.Context, o Options, ready func(*serve.Server) error) (err
 		return err
 	}
 	return f.run(ctx, server, ready)
+}
+
+// openTopics makes the topics that events are sent to.
+func (f *front) openTopics() (stop func(), err error) {
+	o := &f.options
+	topic, err := forward.NewTopic(o.Kafka, o.Redis.EventsTopic, o.Logger)
+	if err != nil {
+		return nil, err
+	}
+	f.topic = newTopicIngest(topic, o.Redis.EventsTopic)
+	if o.DeadLetterTopic == "" {
+		return topic.Close, nil
+	}
+	if f.letters.topic, err = forward.NewTopic(o.Kafka, o.DeadLetterTopic, o.Logger); err != nil {
+		topic.Close()
+		return nil, err
+	}
+	return func() {
+		topic.Close()
+		f.letters.topic.Close()
+	}, nil
 }
 
 func (f *front) run(ctx context.Context, server *serve.Server, ready func(*serve.Server) error) error {
@@ -108,6 +144,8 @@ type front struct {
 	reader    *reader.Reader
 	catalogue Catalogue
 	engine    *forward.Engine // nil: there is nobody to pass anything on to
+	topic     *topicIngest    // nil: events go to the engine
+	letters   topicLetters
 
 	passed  http.Handler // requests for the engine
 	applied http.Handler // the same, and the answer comes when it shows here
@@ -127,7 +165,7 @@ var (
 // route makes the handlers of what is not answered here.
 func (f *front) route() {
 	f.early = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		why := "the catalogue has not been read from redis yet"
+		why := "the catalogue has not been read yet"
 		if err := f.reader.Err(); err != nil {
 			why = err.Error()
 		}
@@ -153,6 +191,8 @@ func (f *front) forward(pattern string) http.Handler {
 		if !f.catalogue.Loaded() {
 			return f.early
 		}
+		return nil
+	case pattern == "POST /v1/events" && f.topic != nil:
 		return nil
 	case pattern == "POST /v1/events":
 		return http.HandlerFunc(f.events)
@@ -186,13 +226,13 @@ func (f *front) visible(ctx context.Context) error {
 	if err != nil {
 		return errNotVisible
 	}
-	var changes uint64
+	var seen redis.State
 	err = f.reader.Wait(ctx, func(s redis.State) bool {
-		changes = s.Changes
+		seen = s
 		return s.Block >= block && s.Phase != redis.Building
 	})
 	if err == nil {
-		err = f.catalogue.Wait(ctx, changes)
+		err = f.catalogue.Wait(ctx, seen)
 	}
 	if err != nil {
 		return errNotVisible

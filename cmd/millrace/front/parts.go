@@ -4,12 +4,9 @@ import (
 	"context"
 	"fmt"
 
-	"millrace/catalog"
 	"millrace/event"
 	"millrace/recommend"
-	"millrace/recommend/activity"
 	"millrace/serve/api"
-	"millrace/view"
 )
 
 // parts are what the API of a front is wired to. What it has no part for is
@@ -19,6 +16,10 @@ func (f *front) parts() api.Parts {
 		Ingest: noIngest{}, Engine: elsewhere{f}, Views: f.reader, Catalog: users{f}, Index: f.catalogue,
 		DeadLetters: noLetters{}, Redactor: noRedactor{}, Recommender: f.options.Recommender(f.catalogue),
 		Savepoints: noSavepoints{}, ViewNames: recommend.Views().Names(), Version: f.options.Version, Logger: f.options.Logger,
+	}
+	if f.topic != nil {
+		p.Ingest, p.DeadLetters, p.RepeatsUnknown = f.topic, f.letters, true
+		p.Systems = append(p.Systems, api.System{Name: "kafka", Err: f.topic.topic.Err})
 	}
 	p.Systems = append(p.Systems, api.System{Name: "redis", Err: f.reader.Err})
 	p.Systems = append(p.Systems, api.System{Name: "engine", Err: f.engineErr})
@@ -44,8 +45,13 @@ type elsewhere struct{ front *front }
 // errElsewhere is the error of what only an engine can do.
 var errElsewhere = fmt.Errorf("%w: this server has no engine of its own", api.ErrUnavailable)
 
-// Wait is not for fronts.
-func (e elsewhere) Wait(context.Context, uint64) error { return errElsewhere }
+// Wait returns once a batch that was sent to Kafka is in the views.
+func (e elsewhere) Wait(ctx context.Context, number uint64) error {
+	if e.front.topic == nil {
+		return errElsewhere
+	}
+	return e.front.wait(ctx, number)
+}
 
 // WaitCatalog is not for fronts.
 func (e elsewhere) WaitCatalog(context.Context, uint64) error { return errElsewhere }
@@ -75,25 +81,20 @@ func (e elsewhere) Err() error { return nil }
 // CheckpointErr is nil: see Err.
 func (e elsewhere) CheckpointErr() error { return nil }
 
-// CatalogErr is nil: the catalogue is what Redis has, and that is a system.
-func (e elsewhere) CatalogErr() error { return nil }
+// CatalogErr is why the catalogue is not kept up to date here.
+func (e elsewhere) CatalogErr() error {
+	if err := e.front.catalogue.Err(); err != nil {
+		return fmt.Errorf("%w: %w", api.ErrUnavailable, err)
+	}
+	return nil
+}
 
-// users are the users of the catalogue, and those of whom there are answers:
-// they have sent events, and nobody has described them.
+// users are the users of whom perhaps nothing is known but that there are.
 type users struct{ front *front }
 
 // User is a user that something is known of.
-func (u users) User(_ context.Context, id string) (*event.User, error) {
-	s := u.front.reader.Snapshot()
-	defer s.Close()
-	_, known := s.Get(activity.ViewName, id)
-	if err := view.Err(s); err != nil {
-		return nil, err
-	}
-	if !known {
-		return nil, fmt.Errorf("user %q: %w", id, catalog.ErrNotFound)
-	}
-	return &event.User{ID: id}, nil
+func (u users) User(ctx context.Context, id string) (*event.User, error) {
+	return u.front.catalogue.Known(ctx, id)
 }
 
 // noIngest stands where events are passed on.

@@ -79,6 +79,12 @@ func (r *Reader) Wait(ctx context.Context, as func(redis.State) bool) error {
 	return r.watch.wait(ctx, as)
 }
 
+// WaitPositions returns once the answers that are a user's own are as of the
+// given positions of sources, or with ctx's error.
+func (r *Reader) WaitPositions(ctx context.Context, want map[string]uint64) error {
+	return r.watch.waitPositions(ctx, want)
+}
+
 // Snapshot is the views as they are when they are first read, key by key:
 // nothing is read before it is asked for. It answers the same again.
 func (r *Reader) Snapshot() view.Snapshot {

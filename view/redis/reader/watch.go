@@ -37,6 +37,7 @@ type watch struct {
 
 	mutex   sync.Mutex
 	waiting int
+	placing int // of them, for positions
 	changed chan struct{} // closed when there is another sight
 
 	wake chan struct{}
@@ -49,6 +50,7 @@ type sight struct {
 	state   redis.State
 	found   bool
 	figures map[string]string
+	places  map[string]uint64 // positions, read while somebody waits for one
 	heard   time.Time // when the engine's last sign of life was new
 	err     error     // why nothing was seen
 }
@@ -118,6 +120,9 @@ func (w *watch) look(ctx context.Context, figures bool) {
 	next.state, next.found, next.err = w.client.State(ctx)
 	if next.err == nil && figures {
 		next.figures, next.err = w.client.Figures(ctx)
+	}
+	if next.err == nil && w.places() {
+		next.places, next.err = w.client.Positions(ctx)
 	}
 	if next.err != nil {
 		next.state, next.found = last.state, last.found
@@ -194,21 +199,47 @@ func (w *watch) stale() string {
 	return ""
 }
 
+// places reports whether somebody waits for positions.
+func (w *watch) places() bool {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return w.placing > 0
+}
+
 // wait returns once the state is as wanted.
 func (w *watch) wait(ctx context.Context, as func(redis.State) bool) error {
+	return w.until(ctx, 0, func(s *sight) bool { return as(s.state) })
+}
+
+// waitPositions returns once sources have come so far.
+func (w *watch) waitPositions(ctx context.Context, want map[string]uint64) error {
+	return w.until(ctx, 1, func(s *sight) bool {
+		for source, next := range want {
+			if s.places[source] < next {
+				return false
+			}
+		}
+		return s.state.Phase != redis.Building
+	})
+}
+
+// until returns once what is seen is as wanted.
+func (w *watch) until(ctx context.Context, placing int, as func(*sight) bool) error {
 	w.mutex.Lock()
 	w.waiting++
+	w.placing += placing
 	w.mutex.Unlock()
 	defer func() {
 		w.mutex.Lock()
 		w.waiting--
+		w.placing -= placing
 		w.mutex.Unlock()
 	}()
 	for {
 		w.mutex.Lock()
 		changed := w.changed
 		w.mutex.Unlock()
-		if s := w.current(); s.err == nil && s.found && as(s.state) {
+		if s := w.current(); s.err == nil && s.found && as(s) {
 			return nil
 		}
 		select {
