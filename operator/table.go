@@ -35,8 +35,11 @@ type Table interface {
 	// Answers lets the operator answer for each key that changed since the
 	// last call.
 	Answers()
-	// Forget drops a key's state and timers, and deletes its answers.
-	Forget(key string)
+	// Forget drops a key's state and timers, and deletes its answers. In a stage
+	// that sees records in order, timers that the watermark has passed fire
+	// before, as they do for a record: what travels with the deletion, or MinTime
+	// for one that travels with nothing.
+	Forget(key string, watermark event.Time)
 	// Len is how many keys hold state.
 	Len() int
 	// Current is the key of the call of the operator under way, and whether it is
@@ -445,7 +448,7 @@ func (t *table[K, S, I]) mark(i uint32, s *slot[K, S]) {
 }
 
 // Forget leaves the slot until a checkpoint has deleted the key.
-func (t *table[K, S, I]) Forget(key string) {
+func (t *table[K, S, I]) Forget(key string, watermark event.Time) {
 	k, ok := KeyFrom[K]([]byte(key))
 	if !ok {
 		return
@@ -454,7 +457,13 @@ func (t *table[K, S, I]) Forget(key string) {
 	if s == nil && t.cold.any {
 		i, s = t.thaw(k)
 	}
-	if s != nil && !s.is(slotGone) {
+	if s == nil {
+		return
+	}
+	if t.node.Ordered && s.due <= watermark {
+		t.fire(i, s, watermark)
+	}
+	if s.flags&(slotGone|slotFree) == 0 {
 		t.discard(i, s)
 	}
 }

@@ -171,7 +171,7 @@ func TestAnswersOnceForEachChangedKey(t *testing.T) {
 	if diff := cmp.Diff(map[string]operator.Value{"a": sum(2), "b": sum(5)}, b.views); diff != "" {
 		t.Error(diff)
 	}
-	b.Forget("a")
+	b.Forget("a", event.MinTime)
 	b.fold(at(1, 0), &note{Key: "b", Forget: true})
 	b.Answers()
 	if len(b.views) != 0 || b.Len() != 0 {
@@ -225,7 +225,7 @@ func (s *savings) step(t *rapid.T, b *bench, clock event.Time) {
 	case 3:
 		b.Advance(clock, 1<<20)
 	case 4:
-		b.Forget(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"))
+		b.Forget(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"), event.MinTime)
 	default:
 		n := rapid.Custom(func(t *rapid.T) note {
 			return note{

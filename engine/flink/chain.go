@@ -7,6 +7,7 @@ import (
 	"millrace/engine/pipeline"
 	"millrace/event"
 	"millrace/operator"
+	"millrace/operator/publish"
 )
 
 const (
@@ -27,7 +28,8 @@ type chain struct {
 	in      operator.Exchange
 	entries map[int]func(operator.Meta, []byte) error // by edge
 	outs    []out
-	running int // the place in the chain of the stage that is run, for reports
+	source  partitions // of the chain that reads raw records
+	running int        // the place in the chain of the stage that is run, for reports
 	mark    event.Time
 }
 
@@ -42,6 +44,8 @@ type links struct {
 	subtask int
 	views   func(operator.ViewWrite)
 	cold    operator.Cold
+	// publish takes a record for an edge that leads to topics.
+	publish func(edge int, m operator.Meta, r *publish.Record)
 }
 
 // newChain lays out a chain.
@@ -58,6 +62,11 @@ func newChain(l *layout, c int, to links) (*chain, error) {
 		for _, t := range l.program.Taps {
 			if t.Stage == l.nodes[k.stages[at]].Name {
 				sinks[t.Port] = append(sinks[t.Port], t.Sink(to.subtask))
+			}
+		}
+		if edge := l.to(c, func(sink string) bool { return sink == SinkTopics }); edge >= 0 {
+			for _, port := range operator.PortsOf[publish.Record](l.nodes[k.stages[at]]) {
+				sinks[port] = append(sinks[port], operator.RawSink(func(m operator.Meta, record any) { to.publish(edge, m, record.(*publish.Record)) }))
 			}
 		}
 		for d, n := range l.nodes {
@@ -97,7 +106,7 @@ type outs struct {
 func newOuts(l *layout, from int) outs {
 	o := outs{to: map[int]operator.Exchange{}}
 	for id, e := range l.edges {
-		if e.from == from {
+		if e.from == from && e.to != nowhere {
 			o.to[e.to] = l.nodes[e.to].NewExchange(1, 1)
 			if e.sink != "" { // which is to have every record
 				o.to[e.to].Uncombined()
@@ -128,6 +137,10 @@ func newSourceChain(l *layout) (*chain, error) {
 				sinks = append(sinks, n.Bind(input, leave.sink(i)))
 			}
 		}
+	}
+	var err error
+	if k.source, err = l.program.Source.partitions(sinks); err != nil || k.source != nil {
+		return k, err
 	}
 	read, err := l.program.Source.reader(sinks)
 	k.entries = map[int]func(operator.Meta, []byte) error{EdgeSource: read}
@@ -175,7 +188,7 @@ func (k *chain) deliver(emit func(out) error) error {
 
 // forget drops a deleted user or item from the stages that are keyed by it, after
 // what has come before.
-func (k *chain) forget(payload []byte, emit func(out) error, send func(edge int, key, payload []byte) error) error {
+func (k *chain) forget(m operator.Meta, payload []byte, emit func(out) error, send func(edge int, key, payload []byte) error) error {
 	if len(payload) == 0 || payload[0] == 0 || payload[0] > byte(operator.SubjectItem) {
 		return fmt.Errorf("%w: a malformed deletion", ErrProtocol)
 	}
@@ -185,7 +198,8 @@ func (k *chain) forget(payload []byte, emit func(out) error, send func(edge int,
 	subject, key := operator.Subject(payload[0]), string(payload[1:])
 	for at, t := range k.tables {
 		if k.layout.nodes[k.stages[at]].Subject == subject {
-			t.Forget(key)
+			k.running = at
+			t.Forget(key, m.Watermark)
 		}
 	}
 	for _, o := range k.outs {

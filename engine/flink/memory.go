@@ -58,6 +58,15 @@ func (s *Session) snapshot(in *body) error {
 		return err
 	}
 	s.result.begin()
+	if s.chain.source != nil {
+		err := s.chain.source.state(func(name string, state []byte) error {
+			return s.result.state(SourceChain, operator.StateWrite{Key: []byte(name), Value: state})
+		})
+		if err != nil {
+			return err
+		}
+		s.sourceWatermark() // whether it is idle is said with every reply
+	}
 	for at, t := range s.chain.tables {
 		if at < len(s.flush.open) && s.flush.open[at] { // the older values first
 			s.flush.open[at] = false

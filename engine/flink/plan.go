@@ -46,7 +46,7 @@ type PlanInput struct {
 	Edge int `json:"edge"`
 }
 
-// PlanEdge is a way of records. To is a chain, "result" or "topic:NAME".
+// PlanEdge is a way of records. To is a chain, "result", "topic:NAME" or "topics".
 type PlanEdge struct {
 	ID   int    `json:"id"`
 	From string `json:"from"`
@@ -91,7 +91,7 @@ func NewPlan(job string, p *Program, program []byte) (*Plan, error) {
 			to = l.nodes[e.to].Name
 		}
 		edge := PlanEdge{ID: id, From: l.name(e.from), To: to}
-		if e.from == fromSource {
+		if e.from == fromSource && e.to != nowhere {
 			edge.Key = p.Key
 		}
 		plan.Edges = append(plan.Edges, edge)

@@ -17,6 +17,7 @@ import (
 	"millrace/event/wire"
 	"millrace/operator"
 	"millrace/operator/codec"
+	"millrace/operator/publish"
 )
 
 // ErrProtocol is the error of a peer that does not keep to the protocol.
@@ -36,6 +37,9 @@ type Program struct {
 	Key *PlanKey
 	// Taps are told what ports emit.
 	Taps []pipeline.Tap
+	// Topics is put before the names of the topics that publications leave for,
+	// see operator/publish; nil publishes nothing.
+	Topics *string
 	// Sinks are stages that Flink takes the place of, by name: what takes their
 	// inputs, "result" or "topic:NAME".
 	Sinks map[string]string
@@ -48,6 +52,11 @@ type Build func(program []byte) (*Program, error)
 type Source interface {
 	// reader makes a function that reads a record and sends it to all sinks.
 	reader(sinks []any) (func(operator.Meta, []byte) error, error)
+	// partitions makes what reads raw records and sends what they are to all
+	// sinks; nil if the source has none.
+	partitions(sinks []any) (partitions, error)
+	// letters is the topic of dead letters, "" for none.
+	letters() string
 }
 
 // Records is the Source whose records are of type T, which says itself how it is
@@ -89,12 +98,27 @@ func (s records[T]) reader(sinks []any) (func(operator.Meta, []byte) error, erro
 	}, nil
 }
 
-// edge is a way on which records reach a stage from another chain.
+func (records[T]) partitions([]any) (partitions, error) { return nil, nil }
+
+func (records[T]) letters() string { return "" }
+
+// edge is a way on which records reach a stage from another chain, or leave.
 type edge struct {
 	from int // the chain, or fromSource
-	to   int // the stage
+	to   int // the stage, or nowhere
 	sink string
 }
+
+// nowhere is where an edge to a sink leads that takes no stage's place.
+const nowhere = -1
+
+// The sinks of edges.
+const (
+	// SinkTopics takes publications, whose topics are in their payloads.
+	SinkTopics = "topics"
+	// SinkTopic and the name of a topic is a sink that has its records.
+	SinkTopic = "topic:"
+)
 
 const fromSource = -1
 
@@ -141,6 +165,7 @@ func newLayout(p *Program) (*layout, error) {
 			return nil, err
 		}
 	}
+	l.leave()
 	l.subjects = make([]uint64, len(l.chains))
 	for i := len(l.nodes) - 1; i >= 0; i-- {
 		if c := l.of[i]; c >= 0 {
@@ -155,6 +180,25 @@ func newLayout(p *Program) (*layout, error) {
 		}
 	}
 	return l, nil
+}
+
+// leave adds the edges for publications and for dead letters.
+func (l *layout) leave() {
+	if l.program.Topics != nil {
+		for c, stages := range l.chains {
+			if slices.ContainsFunc(stages, func(i int) bool { return len(operator.PortsOf[publish.Record](l.nodes[i])) > 0 }) {
+				l.edges = append(l.edges, edge{c, nowhere, SinkTopics})
+			}
+		}
+	}
+	if name := l.program.Source.letters(); name != "" {
+		l.edges = append(l.edges, edge{fromSource, nowhere, SinkTopic + name})
+	}
+}
+
+// to is the number of the edge from a chain to a sink, -1 if there is none.
+func (l *layout) to(from int, sink func(name string) bool) int {
+	return slices.IndexFunc(l.edges, func(e edge) bool { return e.from == from && e.to == nowhere && sink(e.sink) })
 }
 
 // knows reports whether a stage of a subject is at the end of an edge or behind it.

@@ -3,9 +3,11 @@ package flink
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"millrace/event"
 	"millrace/operator"
+	"millrace/operator/publish"
 )
 
 // counterInterval is the least time between two reports of counters.
@@ -23,9 +25,16 @@ type Session struct {
 	began  bool   // there was a START
 	counts counts
 	flush  flush
+	// letters is the edge for dead letters, -1 if there is none.
+	letters int
+	// failed is why something could not be sent that an operator has emitted.
+	failed error
 	// reported is when counters were sent last, in processing time.
 	reported event.Time
 	scratch  []byte
+
+	topics    string // is put before the names of topics
+	published []byte // scratch
 }
 
 // hello is what a connection is for.
@@ -37,7 +46,7 @@ type hello struct {
 
 // counts are what a session has done since its start.
 type counts struct {
-	records, outputs, batches, stateWrites, stateReads, keysLoaded uint64
+	records, outputs, batches, stateWrites, stateReads, keysLoaded, viewWrites, letters uint64
 }
 
 // NewSession makes the session of a connection; only tests of engines need one
@@ -137,13 +146,22 @@ func (s *Session) open(in *body) error {
 		return err
 	}
 	s.hello = h
-	s.chain, err = newChain(l, c, links{subtask: h.subtask, views: s.view, cold: s.cold()})
+	s.letters = l.to(c, func(sink string) bool { return strings.HasPrefix(sink, SinkTopic) })
+	s.topics = ""
+	if p.Topics != nil {
+		s.topics = *p.Topics
+	}
+	s.chain, err = newChain(l, c, links{subtask: h.subtask, views: s.view, cold: s.cold(), publish: s.publish})
 	return err
 }
 
 // restore loads keys of one stage.
 func (s *Session) restore(in *body) error {
-	t, err := s.chain.stage(in.str())
+	stage := in.str()
+	if stage == SourceChain && s.chain.source != nil {
+		return s.loadSource(in)
+	}
+	t, err := s.chain.stage(stage)
 	if err != nil {
 		return err
 	}
@@ -173,6 +191,9 @@ func (s *Session) batch(in *body) error {
 	s.makeRoom()
 	s.result.begin()
 	now := in.time()
+	if s.chain.source != nil {
+		s.chain.source.begin(now)
+	}
 	if err := s.chain.clock(now, s.emit); err != nil {
 		return err
 	}
@@ -190,6 +211,9 @@ func (s *Session) batch(in *body) error {
 	}
 	if err := s.settle(); err != nil {
 		return err
+	}
+	if s.chain.source != nil {
+		s.sourceWatermark()
 	}
 	s.counts.batches++
 	if err := s.writeBack(int(n)); err != nil {
@@ -210,15 +234,19 @@ func (s *Session) settle() error {
 		return err
 	}
 	s.chain.answers()
-	return nil
+	return s.failed
 }
 
 // item takes one item of a batch.
 func (s *Session) item(in *body) error {
-	switch kind := in.u8(); kind {
-	case itemRecord:
+	switch kind := in.u8(); {
+	case kind == itemRecord:
 		return s.record(in)
-	case itemWatermark:
+	case kind == itemRaw && s.chain.source != nil:
+		return s.raw(in)
+	case kind == itemAssigned && s.chain.source != nil:
+		return s.assigned(in)
+	case kind == itemWatermark:
 		mark := in.watermark()
 		if in.bad {
 			return nil
@@ -236,8 +264,8 @@ func (s *Session) item(in *body) error {
 func (s *Session) record(in *body) error {
 	edge, stamped := in.u16(), in.flag()
 	m := operator.Meta{Time: in.time(), Watermark: s.chain.mark}
-	if stamped {
-		m.Watermark = in.watermark()
+	if stamped { // time here is further only where a partition comes back that was idle
+		m.Watermark = max(m.Watermark, in.watermark())
 	}
 	record := in.bytes()
 	if in.bad {
@@ -248,15 +276,31 @@ func (s *Session) record(in *body) error {
 		return fmt.Errorf("%w: edge %d does not lead to chain %q", ErrProtocol, edge, s.hello.chain)
 	}
 	if m.Time == controlTime {
-		return s.chain.forget(record, s.emit, func(edge int, key, payload []byte) error {
-			return s.result.output(edge, operator.Meta{Time: controlTime, Watermark: m.Watermark}, key, payload)
-		})
+		return s.chain.forget(m, record, s.emit, s.sendForget(m))
 	}
 	s.counts.records++
 	if err := enter(m, record); err != nil {
 		return fmt.Errorf("a record of edge %d: %w", edge, err)
 	}
 	return nil
+}
+
+// sendForget sends a deletion on.
+func (s *Session) sendForget(m operator.Meta) func(edge int, key, payload []byte) error {
+	return func(edge int, key, payload []byte) error {
+		return s.result.output(edge, operator.Meta{Time: controlTime, Watermark: m.Watermark}, key, payload)
+	}
+}
+
+// publish has a publication leave: its payload is the name of the topic, after
+// its length in two bytes, and the value.
+func (s *Session) publish(edge int, m operator.Meta, r *publish.Record) {
+	topic := s.topics + r.Topic
+	s.published = append(append(appendU16(s.published[:0], len(topic)), topic...), r.Value...)
+	s.counts.outputs++
+	if err := s.result.output(edge, m, []byte(r.Key), s.published); err != nil && s.failed == nil {
+		s.failed = err
+	}
 }
 
 // view takes an answer.
@@ -294,7 +338,7 @@ func (s *Session) report(now event.Time) error {
 	}{
 		{"records", s.counts.records}, {"outputs", s.counts.outputs}, {"batches", s.counts.batches},
 		{"stateWrites", s.counts.stateWrites}, {"stateReads", s.counts.stateReads}, {"keysLoaded", s.counts.keysLoaded},
-		{"keys", keys}, {"stateBytes", bytes},
+		{"viewWrites", s.counts.viewWrites}, {"deadLetters", s.counts.letters}, {"keys", keys}, {"stateBytes", bytes},
 	} {
 		if err := s.result.counter(c.name, c.value); err != nil {
 			return err

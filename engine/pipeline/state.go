@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"millrace/event"
 	"millrace/operator"
 	"millrace/state"
 )
@@ -15,7 +16,7 @@ const encodeKeys = 8
 func (p *Pipeline) Forget(subject operator.Subject, key string) {
 	for i, n := range p.topology.Nodes() {
 		if n.Subject == subject {
-			p.owner(i, key).Forget(key)
+			p.owner(i, key).Forget(key, event.MinTime)
 		}
 	}
 }

@@ -27,6 +27,9 @@ type Options struct {
 	Dial func(stored func(stage, key string) ([]byte, bool)) (io.ReadWriteCloser, error)
 	// Subtasks are how many each chain has, Partitions how many the source has.
 	Subtasks, Partitions int
+	// Raw has the source read raw records of its partitions, which are divided
+	// among as many subtasks as the chains have.
+	Raw []string
 	// Seed picks the interleavings and where batches end; 0 has everything happen
 	// in order, in batches of BatchItems.
 	Seed       uint64
@@ -72,7 +75,10 @@ func New(o Options, from Snapshot) (*Cluster, error) {
 	if c.o.BatchItems == 0 {
 		c.o.BatchItems = 64
 	}
-	keyed := true
+	if o.Raw != nil {
+		c.o.Partitions = len(o.Raw)
+	}
+	keyed := o.Raw == nil
 	for _, e := range o.Plan.Edges {
 		keyed = keyed && (e.From != flink.SourceChain || e.Key != nil)
 	}
@@ -82,13 +88,15 @@ func New(o Options, from Snapshot) (*Cluster, error) {
 		}
 	}
 	if !keyed {
-		for i := range o.Partitions {
-			c.add(flink.SourceChain, nil, i, o.Partitions)
+		readers := c.o.Partitions
+		if o.Raw != nil {
+			readers = o.Subtasks
+		}
+		for i := range readers {
+			c.add(flink.SourceChain, nil, i, readers)
 		}
 	}
-	for p := range o.Partitions {
-		c.source = append(c.source, c.connectSource(p, keyed))
-	}
+	c.connectAll(keyed)
 	for _, k := range c.tasks {
 		if err := k.start(from); err != nil {
 			return nil, fmt.Errorf("chain %s: %w", k.chain, err)
@@ -118,26 +126,29 @@ func (c *Cluster) queue(to *task) *queue {
 	return q
 }
 
-// connectSource makes the queues that leave a partition.
-func (c *Cluster) connectSource(partition int, keyed bool) map[int][]*queue {
-	down := map[int][]*queue{}
+// connectAll makes the queues of all edges.
+func (c *Cluster) connectAll(keyed bool) {
+	for range c.o.Partitions {
+		c.source = append(c.source, map[int][]*queue{})
+	}
 	for _, e := range c.o.Plan.Edges {
-		switch {
-		case e.From != flink.SourceChain && partition == 0:
-			for _, k := range c.chains[e.From] {
-				k.down[e.ID] = c.connect(e)
+		if e.From == flink.SourceChain && keyed {
+			for p := range c.source {
+				c.source[p][e.ID] = c.connect(e)
 			}
-		case e.From != flink.SourceChain:
-		case keyed:
-			down[e.ID] = c.connect(e)
-		default:
-			c.chains[flink.SourceChain][partition].down[e.ID] = c.connect(e)
+			continue
+		}
+		for _, k := range c.chains[e.From] {
+			k.down[e.ID] = c.connect(e)
 		}
 	}
-	if !keyed {
-		down[flink.EdgeSource] = []*queue{c.queue(c.chains[flink.SourceChain][partition])}
+	if keyed {
+		return
 	}
-	return down
+	readers := c.chains[flink.SourceChain]
+	for p := range c.source {
+		c.source[p][flink.EdgeSource] = []*queue{c.queue(readers[p%len(readers)])}
+	}
 }
 
 // owner is the subtask, of so many, that owns a key.
@@ -158,6 +169,23 @@ func (c *Cluster) Send(partition int, m operator.Meta, stamped bool, record []by
 		}
 		queues[to].messages = append(queues[to].messages, message{edge: edge, meta: m, stamped: stamped, record: record})
 	}
+	return c.move()
+}
+
+// SendRaw sends a raw record of a partition; a nil key or value is none.
+func (c *Cluster) SendRaw(partition int, offset int64, at event.Time, key, value []byte) error {
+	readers := len(c.chains[flink.SourceChain])
+	b := append([]byte{2}, byte(partition/readers), 0) // its place in what the subtask was assigned
+	b = u64(u64(b, offset), at)
+	for _, part := range [][]byte{key, value} {
+		if part == nil {
+			b = append(b, 0)
+		} else {
+			b = bytesOf(append(b, 1), string(part))
+		}
+	}
+	q := c.source[partition][flink.EdgeSource][0]
+	q.messages = append(q.messages, message{raw: b})
 	return c.move()
 }
 
@@ -207,8 +235,18 @@ func (c *Cluster) Checkpoint() error {
 			}
 		}
 	}
+	for _, k := range c.tasks {
+		if len(k.inputs) == 0 { // a reader without partitions
+			if err := k.snapshot(); err != nil {
+				return err
+			}
+		}
+	}
 	return c.move()
 }
+
+// Begun is the number of the newest checkpoint that has begun.
+func (c *Cluster) Begun() uint64 { return c.barrier }
 
 // Completed is the newest checkpoint that has come through, and its number.
 func (c *Cluster) Completed() (Snapshot, uint64) {

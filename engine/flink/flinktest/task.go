@@ -27,6 +27,7 @@ type task struct {
 	down        map[int][]*queue // by edge; those to sinks have none
 	state       Snapshot
 	mark        event.Time
+	idle        bool
 	buf         []byte // items of the next batch
 	items       int
 	pending     []Output // since the last barrier
@@ -38,6 +39,7 @@ type queue struct {
 	to       *task
 	messages []message
 	mark     event.Time
+	idle     bool
 	blocked  bool // by a barrier that others have not brought yet
 }
 
@@ -48,6 +50,8 @@ type message struct {
 	stamped bool
 	record  []byte
 	mark    *event.Time
+	idle    *bool
+	raw     []byte // an item as it is sent
 	barrier uint64
 }
 
@@ -83,7 +87,38 @@ func (k *task) start(from Snapshot) error {
 			}
 		}
 	}
+	if k.cluster.o.Raw != nil && k.chain == flink.SourceChain {
+		if err := k.assign(from); err != nil {
+			return err
+		}
+	}
 	return k.client.do(3, nil)
+}
+
+// assign gives the source what was stored of all partitions, and the first item,
+// the partitions that the task reads.
+func (k *task) assign(from Snapshot) error {
+	names := slices.Sorted(maps.Keys(from[flink.SourceChain]))
+	b := u32(bytesOf(nil, flink.SourceChain), len(names))
+	for _, name := range names {
+		b = bytesOf(bytesOf(b, name), string(from[flink.SourceChain][name]))
+	}
+	if err := k.client.do(2, b); err != nil {
+		return err
+	}
+	k.state[flink.SourceChain] = map[string][]byte{}
+	var own []string
+	for p, name := range k.cluster.o.Raw {
+		if p%k.of == k.subtask {
+			own = append(own, name)
+		}
+	}
+	k.buf = append(k.buf, 3, byte(len(own)), 0)
+	for _, name := range own {
+		k.buf = bytesOf(k.buf, name)
+	}
+	k.items++
+	return nil
 }
 
 func (k *task) stored(stage, key string) ([]byte, bool) {
@@ -98,17 +133,13 @@ func (k *task) take(q *queue, m message) error {
 		return k.align(q)
 	case m.mark != nil:
 		q.mark = max(q.mark, *m.mark)
-		mark := event.MaxTime
-		for _, in := range k.inputs {
-			mark = min(mark, in.mark)
-		}
-		if mark <= k.mark {
-			return nil
-		}
-		k.mark = mark
-		k.buf = u64(append(k.buf, 1), mark)
-		k.items++
-		return k.batch()
+		return k.advance()
+	case m.idle != nil:
+		q.idle = *m.idle
+		return k.advance()
+	case m.raw != nil:
+		k.buf = append(k.buf, m.raw...)
+		return k.item()
 	}
 	k.buf = append(k.buf, 0, byte(m.edge), byte(m.edge>>8))
 	if m.stamped {
@@ -117,6 +148,31 @@ func (k *task) take(q *queue, m message) error {
 		k.buf = u64(append(k.buf, 0), m.meta.Time)
 	}
 	k.buf = bytesOf(k.buf, string(m.record))
+	return k.item()
+}
+
+// advance has time come to the lowest watermark of the inputs that are not idle.
+func (k *task) advance() error {
+	mark, active := flinkMax, false
+	for _, in := range k.inputs {
+		if !in.idle {
+			mark, active = min(mark, in.mark), true
+		}
+	}
+	if mark <= k.mark || !active {
+		return nil
+	}
+	k.mark = mark
+	k.buf = u64(append(k.buf, 1), mark)
+	k.items++
+	return k.batch()
+}
+
+// flinkMax is the watermark of a stream that has ended.
+const flinkMax = event.Time(math.MaxInt64)
+
+// item counts an item, and perhaps sends what waits.
+func (k *task) item() error {
 	k.items++
 	if k.items >= k.cluster.o.BatchItems || k.cluster.random != nil && k.cluster.random.IntN(6) == 0 {
 		return k.batch()
@@ -155,9 +211,13 @@ func (k *task) apply(r reply) error {
 		} else {
 			k.state[w.stage][w.key] = w.value
 		}
-		if owner(w.key, k.of) != k.subtask {
+		if w.stage != flink.SourceChain && owner(w.key, k.of) != k.subtask {
 			return fmt.Errorf("chain %s, stage %s, subtask %d writes key %q of another", k.chain, w.stage, k.subtask, w.key)
 		}
+	}
+	if r.idle != k.idle {
+		k.idle = r.idle
+		k.send(message{idle: &r.idle})
 	}
 	if r.watermark != math.MinInt64 {
 		k.send(message{mark: &r.watermark})
@@ -174,7 +234,7 @@ func (k *task) send(m message) {
 	}
 }
 
-// align waits for the barrier on all inputs, and takes the snapshot then.
+// align waits for the barrier on all inputs.
 func (k *task) align(q *queue) error {
 	q.blocked = true
 	for _, in := range k.inputs {
@@ -185,6 +245,11 @@ func (k *task) align(q *queue) error {
 	for _, in := range k.inputs {
 		in.blocked = false
 	}
+	return k.snapshot()
+}
+
+// snapshot takes the task's part of a checkpoint, and sends the barrier on.
+func (k *task) snapshot() error {
 	c := k.cluster
 	if err := k.batch(); err != nil {
 		return err
@@ -201,6 +266,9 @@ func (k *task) align(q *queue) error {
 		copied[stage] = maps.Clone(keys)
 	}
 	c.taken.add(copied)
+	if k.stages == nil && len(k.state[flink.SourceChain]) > 0 {
+		k.state[flink.SourceChain] = map[string][]byte{} // every snapshot has all of it
+	}
 	k.sealed, k.pending = append(k.sealed, k.pending...), nil
 	k.send(message{barrier: c.barrier})
 	if c.waiting--; c.waiting == 0 {
