@@ -19,7 +19,6 @@ import millrace.flink.reference.GeneratorSource;
 import millrace.flink.reference.ResultSink;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.connector.kafka.sink.KafkaSink;
-import org.apache.flink.connector.kafka.sink.TransactionNamingStrategy;
 import org.apache.flink.connector.kafka.source.KafkaSource;
 import org.apache.flink.connector.kafka.source.KafkaSourceBuilder;
 import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
@@ -184,18 +183,25 @@ final class Graph {
                     org.apache.flink.api.common.typeinfo.Types.VOID,
                     new ResultSink(options.latency()))
                 .uid(UID + Plan.RESULT);
+          } else if (to.equals(Plan.TOPICS)) {
+            union(edges).sinkTo(topic(to, null)).name(to).uid(UID + "sink-" + to);
           } else if (to.startsWith(Plan.TOPIC)) {
             String topic = to.substring(Plan.TOPIC.length());
-            union(edges).sinkTo(topic(to, topic)).name(to).uid(UID + "sink-" + topic);
+            union(edges).sinkTo(topic(to, topic)).name(to).uid(UID + "sink-" + to);
           }
         });
   }
 
+  /** The sink of an edge: for one topic, or for those that records name if that is null. */
   private KafkaSink<EdgeRecord> topic(String to, String topic) {
     Plan.SinkPlan sink = plan.sinks() == null ? null : plan.sinks().get(to);
     if (sink == null) {
       throw new IllegalArgumentException("the plan has no sink " + to);
     }
-    return TopicSink.of(plan.job(), topic, sink.properties(), TransactionNamingStrategy.POOLING);
+    if (topic != null) {
+      return TopicSink.of(plan.job(), topic, sink.properties(), TopicSink.NAMING);
+    }
+    List<String> topics = sink.topics() == null ? List.of() : sink.topics();
+    return TopicSink.named(plan.job(), topics, sink.properties());
   }
 }

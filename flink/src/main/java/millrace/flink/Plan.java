@@ -26,6 +26,7 @@ record Plan(
     Map<String, SinkPlan> sinks) {
   static final String RESULT = "result";
   static final String TOPIC = "topic:";
+  static final String TOPICS = "topics";
 
   /** A source in Kafka. */
   @JsonIgnoreProperties(ignoreUnknown = true)
@@ -52,9 +53,9 @@ record Plan(
   @JsonIgnoreProperties(ignoreUnknown = true)
   record KeyPart(int offset, int length) {}
 
-  /** How records leave for a topic. */
+  /** How records leave for a topic, or for these topics. */
   @JsonIgnoreProperties(ignoreUnknown = true)
-  record SinkPlan(Map<String, String> properties) {}
+  record SinkPlan(Map<String, String> properties, List<String> topics) {}
 
   /** The edges that leave a chain. */
   List<Integer> outputsOf(String chain) {

@@ -54,6 +54,10 @@ public final class EdgeRecord {
   /** Takes key and payload from a buffer's next bytes, each after its length. */
   public void readKey(ByteBuffer in) {
     keyLength = in.getInt();
+    if (keyLength < 0 || keyLength > MAX_KEY_LENGTH) {
+      throw new IllegalArgumentException(
+          "a key of " + keyLength + " bytes, want at most " + MAX_KEY_LENGTH);
+    }
     keyOffset = 0;
     payloadOffset = keyLength;
     if (data.length < keyLength) {

@@ -3,6 +3,7 @@ package millrace.flink.record;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
@@ -81,6 +82,13 @@ class SerializerTest {
     r.keyLength = 8;
     assertEquals(r, roundTrip(EdgeRecordSerializer.INSTANCE, r, new EdgeRecord()));
     assertEquals(15, r.payload().length);
+  }
+
+  @Test
+  void aKeyThatIsTooLongIsRefused() {
+    ByteBuffer in = ByteBuffer.allocate(1 << 17).order(ByteOrder.LITTLE_ENDIAN);
+    in.putInt(0, EdgeRecord.MAX_KEY_LENGTH + 1);
+    assertThrows(IllegalArgumentException.class, () -> new EdgeRecord().readKey(in));
   }
 
   @Test
