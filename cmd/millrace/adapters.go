@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"millrace/catalog"
 	"millrace/catalog/sqlstore"
 	"millrace/cmd/millrace/checkpoints"
+	"millrace/cmd/millrace/collect"
 	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/checkpoint"
 	"millrace/engine/embedded"
@@ -241,6 +245,43 @@ func (r recommender) Recommend(s view.Snapshot, q api.Request) ([]api.Recommenda
 
 // rounded is a score as people want to read it, with six decimals.
 func rounded(v float64) float64 { return math.Round(v*1e6) / 1e6 }
+
+// collected is where the lines of log files go.
+func (n *node) collected() *collect.Local {
+	return &collect.Local{Log: n.log, Appender: n.appender, Stored: n.engine.Position, Logger: n.logger}
+}
+
+// newCollect is the command millrace collect.
+func newCollect() *cobra.Command {
+	return collect.NewCommand(collect.Wiring{
+		Logger: newLogger,
+		Load: func(path string) (s collect.Settings, err error) {
+			c, err := loadConfig(path)
+			if err == nil {
+				s.Collect = c.Collect
+				s.Types, err = event.NewTypes(c.EventTypes)
+			}
+			return s, err
+		},
+		Open: func(ctx context.Context, path, data string, logger *slog.Logger) (*collect.Local, func() error, error) {
+			c, err := loadConfig(path)
+			if data != "" {
+				c.Data = data
+			}
+			if err = errors.Join(err, checkData(c.Data)); err != nil {
+				return nil, nil, err
+			}
+			n, err := openNode(ctx, c, logger)
+			if errors.Is(err, eventlog.ErrInUse) {
+				err = fmt.Errorf("%w; to collect into the running server use --to", err)
+			}
+			if err != nil {
+				return nil, nil, err
+			}
+			return n.collected(), n.close, nil
+		},
+	})
+}
 
 // shutdownTimeout is how long requests that are under way may take when the
 // server is stopped.

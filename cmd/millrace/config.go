@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"millrace/catalog/database"
+	"millrace/cmd/millrace/collect"
 	"millrace/cmd/millrace/publishing"
 	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/checkpoint"
@@ -92,6 +93,8 @@ type config struct {
 	// Recipes are named weights of the sources, for requests with recipe=NAME;
 	// "default" replaces the default ones.
 	Recipes map[string]rank.Weights `yaml:"recipes"`
+	// Collect are the log files that are tailed.
+	Collect collect.Config `yaml:"collect"`
 	// Kafka are the brokers, and the topics that are read.
 	Kafka kafka.Config `yaml:"kafka"`
 	// CohortPreferences keeps what age bands and genders like ready, for
@@ -142,6 +145,7 @@ func defaultConfig() config {
 		EventTypes:         defaultWeights(),
 		Ingest:             ingestConfig{MaxBlockEvents: 4096, MaxQueuedEvents: 200_000, MaxQueuedMiB: 64},
 		GCHeadroomMiB:      512,
+		Collect:            collect.Default(),
 		Kafka:              kafka.Default(),
 		Catalog:            database.Default(),
 		Publish:            publishing.Default(),
@@ -408,6 +412,9 @@ func (c config) validate() error {
 	}
 	if err := c.Publish.Validate(&c.Kafka.Config); err != nil {
 		return err
+	}
+	if err := c.Collect.Validate(types); err != nil {
+		return fmt.Errorf("configuration: %w", err)
 	}
 	if err := c.Catalog.Validate("catalog"); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"millrace/cmd/millrace/collect"
 	"millrace/cmd/millrace/front"
 	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/checkpoint"
@@ -171,6 +172,11 @@ func serveNode(ctx context.Context, cfg config, options serve.Options, ready fun
 	defer stop()
 	go headroom.Keep(headroomed, uint64(cfg.GCHeadroomMiB)<<20)
 	n.engine.Observe(func(b embedded.BlockStats) { server.Observe(b.Events, b.Apply, b.Latency) })
+	collecting, err := collect.Start(ctx, cfg.Collect, n.engine.Types(), n.collected())
+	if err != nil {
+		return err
+	}
+	defer collecting.Stop() // before the log is closed
 	cfg.restores.Opened(n.undone)
 	if n.mirror != nil {
 		n.mirror.Start(n.engine.Index(), apiEngine{n.engine})

@@ -3,91 +3,12 @@ package file
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"millrace/event"
+	"millrace/internal/csvline"
 	"millrace/source"
 )
-
-// separators are what may stand between the fields of a CSV file. The header
-// tells which it is: the one that occurs most, the first of equals.
-const separators = ",\t;|"
-
-func separator(header []byte) byte {
-	best := separators[0]
-	for _, c := range []byte(separators) {
-		if bytes.Count(header, []byte{c}) > bytes.Count(header, []byte{best}) {
-			best = c
-		}
-	}
-	return best
-}
-
-// row splits lines into fields as RFC 4180 has it, except that a record is one
-// line: a field in quotes may hold separators and doubled quotes, but no line
-// break.
-type row struct {
-	separator byte
-	fields    [][]byte
-	scratch   []byte // of fields in quotes
-}
-
-// split sets fields to those of the line; they are parts of the line or of
-// scratch. It is false when a quote does not close or is followed by text.
-func (r *row) split(line []byte) bool {
-	r.fields = r.fields[:0]
-	if bytes.IndexByte(line, '"') >= 0 {
-		return r.splitQuoted(line)
-	}
-	for {
-		end := bytes.IndexByte(line, r.separator)
-		if end < 0 {
-			r.fields = append(r.fields, line)
-			return true
-		}
-		r.fields = append(r.fields, line[:end])
-		line = line[end+1:]
-	}
-}
-
-func (r *row) splitQuoted(line []byte) bool {
-	r.scratch = slices.Grow(r.scratch[:0], len(line)) // so that fields in it stay where they are
-	for {
-		if len(line) == 0 || line[0] != '"' {
-			field, rest, more := bytes.Cut(line, []byte{r.separator})
-			if bytes.IndexByte(field, '"') >= 0 {
-				return false
-			}
-			r.fields = append(r.fields, field)
-			if !more {
-				return true
-			}
-			line = rest
-			continue
-		}
-		begin := len(r.scratch)
-		for line = line[1:]; ; line = line[1:] {
-			end := bytes.IndexByte(line, '"')
-			if end < 0 {
-				return false
-			}
-			r.scratch = append(r.scratch, line[:end]...)
-			if line = line[end+1:]; len(line) == 0 || line[0] != '"' {
-				break
-			}
-			r.scratch = append(r.scratch, '"')
-		}
-		r.fields = append(r.fields, r.scratch[begin:len(r.scratch):len(r.scratch)])
-		switch {
-		case len(line) == 0:
-			return true
-		case line[0] != r.separator:
-			return false
-		}
-		line = line[1:]
-	}
-}
 
 // openCSV reads the header, and with it whether the rows are events, items or
 // users.
@@ -96,27 +17,27 @@ func (r *reader) openCSV(texts lines) error {
 	if err != nil {
 		return err
 	}
-	split := row{separator: separator(header)}
+	split := csvline.Row{Separator: csvline.Separator(header)}
 	if !isText(header) {
 		return errNoText
 	}
-	if fault != nil || !split.split(header) {
+	if fault != nil || !split.Split(header) {
 		return fmt.Errorf("%w: the header %q cannot be read", ErrColumns, got(header))
 	}
 	found := columns{}
 	if !r.opt.NoHeader {
-		found = findColumns(split.fields)
+		found = findColumns(split.Fields)
 	}
-	if err := found.mapped(split.fields, r.opt); err != nil {
+	if err := found.mapped(split.Fields, r.opt); err != nil {
 		return err
 	}
 	has := func(field string) bool { return found.at(field) >= 0 }
 	if !has("user") && has("session") {
 		found["user"] = found["session"]
 	}
-	names := split.fields
-	split.fields = nil // the header is not kept
-	table := table{row: split, width: len(names), columns: found}
+	names := split.Fields
+	split.Fields = nil // the header is not kept
+	table := table{Row: split, width: len(names), columns: found}
 	switch {
 	case has("user") && has("item") && has("time"):
 		r.content, r.decoder = events, newCSVEvents(table, r.opt, found.defaultType(names, r.opt))
@@ -152,7 +73,7 @@ func (r *reader) header(texts lines) ([]byte, *event.FieldError, error) {
 
 // table is the rows of a CSV file.
 type table struct {
-	row
+	csvline.Row
 	width   int
 	columns columns
 }
@@ -162,11 +83,11 @@ func (t *table) read(line []byte) (bool, *event.FieldError) {
 	if len(line) == 0 {
 		return false, nil
 	}
-	if !t.split(line) {
+	if !t.Split(line) {
 		return false, fault("", "fields in quotes that close on their line, with doubled quotes in them", line)
 	}
-	if len(t.fields) != t.width {
-		return false, &event.FieldError{Expected: count(t.width, "field"), Got: count(len(t.fields), "field")}
+	if len(t.Fields) != t.width {
+		return false, &event.FieldError{Expected: count(t.width, "field"), Got: count(len(t.Fields), "field")}
 	}
 	return true, nil
 }
@@ -186,7 +107,7 @@ func (t *table) column(n int) []byte {
 	if n < 0 {
 		return nil
 	}
-	text := t.fields[n]
+	text := t.Fields[n]
 	if len(text) > 0 && (text[0] <= ' ' || text[len(text)-1] <= ' ') {
 		return bytes.TrimSpace(text)
 	}

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"millrace/event"
+	"millrace/internal/csvline"
 	"millrace/source"
 )
 
@@ -31,13 +32,13 @@ func agree(t interface{ Errorf(string, ...any) }, line string, sep byte) {
 	std := csv.NewReader(strings.NewReader(line))
 	std.Comma = rune(sep)
 	want, err := std.Read()
-	ours := row{separator: sep}
-	ok := ours.split([]byte(line))
+	ours := csvline.Row{Separator: sep}
+	ok := ours.Split([]byte(line))
 	if line == "" {
 		return // a blank line, to encoding/csv
 	}
 	var got []string
-	for _, field := range ours.fields {
+	for _, field := range ours.Fields {
 		got = append(got, string(field))
 	}
 	if ok != (err == nil) || ok && !slices.Equal(got, want) {
@@ -50,7 +51,7 @@ func FuzzSplit(f *testing.F) {
 		f.Add(seed, byte(','))
 	}
 	f.Fuzz(func(t *testing.T, line string, sep byte) {
-		if strings.IndexByte(separators, sep) < 0 || strings.ContainsAny(line, "\r\n") {
+		if strings.IndexByte(csvline.Separators(), sep) < 0 || strings.ContainsAny(line, "\r\n") {
 			t.Skip()
 		}
 		agree(t, line, sep)

@@ -12,6 +12,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"millrace/event"
+	"millrace/internal/csvline"
 	"millrace/source"
 )
 
@@ -152,7 +153,7 @@ func (r *reader) sniff() (kind, error) {
 		return eventsJSON, nil
 	case bytes.Count(line, []byte("::")) == 3:
 		return ratingsDat, nil
-	case bytes.ContainsAny(line, separators):
+	case bytes.ContainsAny(line, csvline.Separators()):
 		return csvFile, nil
 	}
 	return unknown, fmt.Errorf("%w: it begins with %q, expected JSON or names of columns", ErrFormat, got(line))
