@@ -16,6 +16,7 @@ import (
 
 	"millrace/serve/api"
 	"millrace/serve/guard"
+	"millrace/serve/likes"
 	"millrace/serve/meter"
 	"millrace/serve/strict"
 )
@@ -56,6 +57,8 @@ type Options struct {
 	// Stale says why answers may be older than they should be, and "" if they
 	// are not. Nil means that they never are.
 	Stale func() string
+	// Likes answers the routes of likes.Routes; nil leaves them out.
+	Likes http.Handler
 	// Registry takes the metrics; nil means one of its own.
 	Registry *prometheus.Registry
 	// Logger takes what an operator of the service should know.
@@ -108,6 +111,11 @@ func New(o Options) (*Server, error) {
 		page := strict.NoQuery(o.Dashboard)
 		mux.Handle("GET /{$}", page)
 		mux.Handle("GET /dashboard/", page)
+	}
+	if o.Likes != nil {
+		for _, route := range likes.Routes() {
+			mux.Handle(route, o.Likes)
+		}
 	}
 	return &Server{options: o, api: a, suspended: make(chan struct{}), handler: &handler{
 		mux: mux, guard: guard.New(keys, isHealth), meter: o.Parts.Meter, now: o.Parts.Now, logger: o.Logger,

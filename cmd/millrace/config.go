@@ -18,6 +18,7 @@ import (
 
 	"millrace/catalog/database"
 	"millrace/cmd/millrace/collect"
+	"millrace/cmd/millrace/likes"
 	"millrace/cmd/millrace/publishing"
 	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/checkpoint"
@@ -87,6 +88,8 @@ type config struct {
 	Ingest     ingestConfig       `yaml:"ingest"`
 	// Catalog is where the catalogue is kept in SQL.
 	Catalog database.Config `yaml:"catalog" envPrefix:"MILLRACE_CATALOG_"`
+	// Likes is the likes service.
+	Likes likes.Config `yaml:"likes"`
 	// GCHeadroomMiB is how much garbage may gather between two collections of a
 	// server, even if less than that is live; 0 leaves it to Go.
 	GCHeadroomMiB int `yaml:"gc_headroom_mib" env:"MILLRACE_GC_HEADROOM_MIB"`
@@ -150,6 +153,7 @@ func defaultConfig() config {
 		Catalog:            database.Default(),
 		Publish:            publishing.Default(),
 		Redis:              redis.DefaultConfig(),
+		Likes:              likes.Default(),
 
 		CheckpointToleratedFailures: anyNumber,
 	}
@@ -417,6 +421,9 @@ func (c config) validate() error {
 		return fmt.Errorf("configuration: %w", err)
 	}
 	if err := c.Catalog.Validate("catalog"); err != nil {
+		return err
+	}
+	if err := c.Likes.Validate(types, &c.Kafka.Config); err != nil {
 		return err
 	}
 	if err := c.checkParallelism(); err != nil {

@@ -20,6 +20,7 @@ import (
 	"millrace/cmd/millrace/checkpoints"
 	"millrace/cmd/millrace/front"
 	"millrace/cmd/millrace/kafkasource"
+	"millrace/cmd/millrace/likes"
 	"millrace/cmd/millrace/publishing"
 	"millrace/cmd/millrace/savepoint"
 	"millrace/cmd/millrace/sqldata"
@@ -60,6 +61,7 @@ type node struct {
 	publishing *publishing.Service // nil if nothing is published
 	savepoints *savepoint.Service  // nil but in a server
 	kafka      *kafkasource.Topics // nil but in a server that reads topics
+	likes      *likes.Service      // nil but in a server that has it enabled
 	undone     error               // why the state from before a restore was put back, nil if it was not
 
 	ticks      chan struct{}  // asks for blocks without records
@@ -299,6 +301,9 @@ func (n *node) Redact(ctx context.Context, user string, deletion uint64) error {
 	if err := n.catalog.Erase(ctx); err != nil {
 		return fmt.Errorf("redact: %w", err)
 	}
+	if err := n.likes.Forget(ctx, user); err != nil {
+		return fmt.Errorf("redact: %w", err)
+	}
 	if n.savepoints != nil {
 		n.savepoints.UserDeleted(deletion)
 	}
@@ -314,6 +319,7 @@ func (n *node) close() error {
 	if n.kafka != nil {
 		n.kafka.Close()
 	}
+	errs = append(errs, n.likes.Close())
 	if n.savepoints != nil {
 		n.savepoints.Close()
 	}
@@ -367,6 +373,21 @@ func (n *node) serveSavepoints(c config) error {
 		InMemory: c.State == kind.Memory, Restores: c.restores,
 		Engine: n.engine, State: n.state, Log: n.log, Logger: n.logger,
 	})
+	return nil
+}
+
+// serveLikes begins the likes service, if it is enabled, and says how that goes in
+// health.
+func (n *node) serveLikes(ctx context.Context, c config, o *serve.Options) (err error) {
+	n.likes, err = likes.Start(ctx, c.Likes, likes.Parts{
+		Database: c.Catalog, Data: c.Data, Brokers: c.Kafka.Config, Users: apiCatalog{n.catalog},
+		Log: &likes.Log{Appender: n.appender, Engine: n.engine}, Logger: n.logger,
+	})
+	if err != nil || n.likes == nil {
+		return err
+	}
+	o.Likes = n.likes.Handler
+	o.Parts.Systems = append(o.Parts.Systems, api.System{Name: "likes", Err: n.likes.Err})
 	return nil
 }
 

@@ -1,0 +1,119 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"millrace/catalog/database"
+	"millrace/catalog/opener"
+)
+
+//go:embed migrations
+var files embed.FS
+
+// migrationsTable is where goose notes which migrations have run.
+const migrationsTable = "likes_migrations"
+
+// dialect is in what one database differs from another here.
+type dialect struct {
+	goose       goose.Dialect
+	folder      string
+	placeholder func(int) string
+	ignore      string // ends an INSERT that leaves a row alone that is there
+	lock        string // ends a SELECT whose row nobody else may change
+	clock       string // milliseconds by the database's clock
+	undone      func(error) bool
+	explain     func(error) error
+	timeout     time.Duration
+}
+
+// Open opens the tables in the database that the settings name, and migrates
+// them; with SQLite they are in a file of their own.
+func Open(ctx context.Context, c database.Config, file string) (*Store, error) {
+	db, d, err := connect(c, file)
+	if err != nil {
+		return nil, fmt.Errorf("opening the likes' tables: %w", err)
+	}
+	s, err := newStore(ctx, db, d)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the likes' tables: %w", d.explain(err)), db.Close())
+	}
+	return s, nil
+}
+
+func connect(c database.Config, file string) (*sql.DB, dialect, error) {
+	d := dialect{
+		goose: goose.DialectSQLite3, folder: "sqlite", placeholder: func(int) string { return "?" }, ignore: "ON CONFLICT DO NOTHING",
+		clock:  "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+		undone: func(error) bool { return false }, explain: func(err error) error { return err }, timeout: c.Timeout,
+	}
+	if c.Driver == database.SQLite {
+		db, err := openFile(file)
+		return db, d, err
+	}
+	db, shared, err := opener.Connect(c)
+	if err != nil {
+		return nil, d, err
+	}
+	d.goose, d.placeholder, d.lock, d.undone = shared.Goose, shared.Placeholder, " "+shared.Lock, shared.Retry
+	d.explain = func(err error) error { return opener.Explain(err, "catalog", c) }
+	d.folder, d.clock = "mysql", "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)"
+	d.ignore = "ON DUPLICATE KEY UPDATE seq = seq"
+	if c.Driver == database.PostgreSQL {
+		d.folder, d.clock = "postgres", "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+		d.ignore = "ON CONFLICT DO NOTHING"
+	}
+	return db, d, nil
+}
+
+// openFile opens a SQLite file. A commit is synced: the file is the only place
+// where a like is.
+func openFile(path string) (*sql.DB, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	settings := url.Values{
+		"_busy_timeout": {"5000"}, "_journal_mode": {"WAL"}, "_synchronous": {"FULL"}, "_txlock": {"immediate"},
+		"_pragma": {"secure_delete(ON)"},
+	}
+	location := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: settings.Encode()}
+	db, err := sql.Open("sqlite", location.String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(4)
+	db.SetMaxIdleConns(4)
+	return db, nil
+}
+
+func migrate(ctx context.Context, db *sql.DB, d *dialect) error {
+	folder, err := fs.Sub(files, "migrations/"+d.folder)
+	if err != nil {
+		return err
+	}
+	provider, err := goose.NewProvider(d.goose, db, folder, goose.WithTableName(migrationsTable),
+		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	if err != nil {
+		return err
+	}
+	current, latest, err := provider.GetVersions(ctx)
+	if err != nil {
+		return err
+	}
+	if current > latest {
+		return fmt.Errorf("they belong to a newer release: their schema is version %d, the latest known is %d", current, latest)
+	}
+	_, err = provider.Up(ctx)
+	return err
+}
