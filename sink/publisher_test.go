@@ -85,7 +85,7 @@ func TestRecordsAreCommittedAtOnceAfterAPauseAndThenByInterval(t *testing.T) {
 
 func TestASinkThatIsAwayHoldsTheEngineUpAndGoesOnByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var away error = errAway
+		away := errAway
 		topics := &memory.Topics{Fail: func(bool) error { return away }}
 		p := sink.NewPublisher(sink.Options{Sink: memory.New(topics, "x"), Log: "L", MaxRecords: 3, Words: func(err error) string { return "no: " + err.Error() }})
 		stop := run(t, p)

@@ -102,7 +102,7 @@ func (c *Config) Validate() error {
 		return bad("max_record_kib", "1 to 1048576", c.MaxRecordKiB)
 	}
 	for i := range c.Formats {
-		if err := c.Formats[i].validate(); err != nil {
+		if err := c.Formats[i].check(); err != nil {
 			return err
 		}
 	}

@@ -16,16 +16,17 @@ import (
 type Format struct {
 	// Topics are names of results, without the prefix; one that ends with * is of
 	// all that begin so.
-	Topics        []string `yaml:"topics"`
+	Topics []string `yaml:"topics"`
+	// Config is the format, and its schema.
 	encode.Config `yaml:",inline"`
 }
 
-// validate says what is wrong with the settings.
-func (f *Format) validate() error {
+// check says what is wrong with the settings.
+func (f *Format) check() error {
 	if len(f.Topics) == 0 || slices.Contains(f.Topics, "") {
 		return fmt.Errorf("%w: publish.formats: topics: want names of topics without the prefix, got %q", kafkaclient.ErrConfig, f.Topics)
 	}
-	if err := f.Config.Validate(); err != nil {
+	if err := f.Validate(); err != nil {
 		return fmt.Errorf("%w: publish.formats: %w", kafkaclient.ErrConfig, err)
 	}
 	return nil
