@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,8 +86,13 @@ func TestRecordsAreCommittedAtOnceAfterAPauseAndThenByInterval(t *testing.T) {
 
 func TestASinkThatIsAwayHoldsTheEngineUpAndGoesOnByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		away := errAway
-		topics := &memory.Topics{Fail: func(bool) error { return away }}
+		var back atomic.Bool
+		topics := &memory.Topics{Fail: func(bool) error {
+			if back.Load() {
+				return nil
+			}
+			return errAway
+		}}
 		p := sink.NewPublisher(sink.Options{Sink: memory.New(topics, "x"), Log: "L", MaxRecords: 3, Words: func(err error) string { return "no: " + err.Error() }})
 		stop := run(t, p)
 		put(p, 1, 2)
@@ -101,7 +107,7 @@ func TestASinkThatIsAwayHoldsTheEngineUpAndGoesOnByItself(t *testing.T) {
 		if !s.Blocked || s.WaitingRecords != 4 || s.Words != "no: "+errAway.Error() || s.Failures < 1000 {
 			t.Errorf("status %+v, want one that is blocked with 4 records", s)
 		}
-		away = nil
+		back.Store(true)
 		<-blocked
 		if err := p.Sync(t.Context(), 3); err != nil {
 			t.Errorf("sync: %v", err)

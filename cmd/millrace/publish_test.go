@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -21,7 +22,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/embedded"
+	"millrace/event"
 	"millrace/eventlog"
 	"millrace/internal/services"
 	"millrace/operator/publish"
@@ -299,4 +302,29 @@ func committedSafely(broker *services.KafkaServer) []string {
 		return nil
 	}
 	return groups.Groups()
+}
+
+// Offline, state is not brought beyond what was published: it would be missing.
+func TestSavepointOfADirectoryWithUnpublishedResults(t *testing.T) {
+	cfg := defaultConfig()
+	cfg.Data = t.TempDir()
+	cfg.Kafka.Brokers, cfg.Publish.Enabled = []string{"127.0.0.1:1"}, true // nobody listens there
+	n, err := openNode(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := event.Event{User: "u", Item: "i", Type: event.TypeView, Time: 1_700_000_000_000}
+	ticket, err := n.appender.Submit(eventlog.Batch{Kind: eventlog.Events, Payload: event.AppendEvent(nil, &e), Count: 1})
+	if err != nil || ticket.Err() != nil {
+		t.Fatal(err, ticket.Err())
+	}
+	if err := n.close(); err == nil || !strings.Contains(err.Error(), "publish results") {
+		t.Errorf("close: %v, want that results are not published", err)
+	}
+	command := newCommand()
+	command.SetArgs([]string{"savepoint", "create", "--data", cfg.Data})
+	command.SetOut(io.Discard)
+	if err := command.ExecuteContext(t.Context()); !errors.Is(err, savepoint.ErrUnpublished) {
+		t.Errorf("savepoint: %v, want ErrUnpublished", err)
+	}
 }
