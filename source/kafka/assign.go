@@ -24,6 +24,11 @@ type offsets = map[string]map[int32]kgo.Offset
 // adjust says where the partitions are read from that the group has given: where
 // the log is, whatever the group has committed.
 func (s *session) adjust(ctx context.Context, given offsets) (offsets, error) {
+	select {
+	case <-s.made:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	w := want{}
 	for topic, partitions := range given {
 		for id := range partitions {
@@ -31,7 +36,7 @@ func (s *session) adjust(ctx context.Context, given offsets) (offsets, error) {
 		}
 	}
 	from, err := s.begin(ctx, w)
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && s.alive.Err() == nil {
 		s.c.status.session(s.c.o.Config.Words(err))
 	}
 	return from, err
@@ -91,6 +96,11 @@ func (s *session) begin(ctx context.Context, w want) (offsets, error) {
 	if len(w) == 0 {
 		return offsets{}, nil
 	}
+	ctx, leave, ok := s.enter(ctx)
+	if !ok {
+		return nil, context.Canceled
+	}
+	defer leave()
 	e, err := s.extents(ctx, w)
 	if err != nil {
 		return nil, err

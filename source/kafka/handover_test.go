@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"log/slog"
 	"testing"
 	"time"
@@ -61,5 +62,32 @@ func TestRecordsThatComeAgainAreDropped(t *testing.T) {
 	}
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A session that is over tells the log of no beginning, and is over only when
+// the last one is told: the next session may have read on from there already.
+func TestASessionThatIsOverBeginsNothing(t *testing.T) {
+	s := &session{}
+	s.alive, s.end = context.WithCancel(t.Context())
+	ctx, leave, ok := s.enter(t.Context())
+	if !ok {
+		t.Fatal("it has not begun")
+	}
+	over := make(chan struct{})
+	go func() {
+		s.over()
+		close(over)
+	}()
+	<-ctx.Done() // what is under way is asked to end
+	select {
+	case <-over:
+		t.Fatal("it is over, and tells the log of a beginning")
+	case <-time.After(50 * time.Millisecond):
+	}
+	leave()
+	<-over
+	if from, err := s.begin(t.Context(), want{"a": {0}}); err == nil || len(from) > 0 {
+		t.Errorf("%v, %v", from, err)
 	}
 }

@@ -37,6 +37,7 @@ type session struct {
 	c      *Consumer
 	client *kgo.Client
 	admin  *kadm.Client
+	made   chan struct{} // closed when they are: the client calls before it is handed out
 	began  time.Time
 	seen   int // partitions of all topics; the monitor's
 
@@ -49,6 +50,12 @@ type session struct {
 
 	commits    sync.WaitGroup
 	committing atomic.Bool
+
+	// alive ends with the session, and begins are calls of begin: one that is
+	// under way must not tell the log where a session begins that is over.
+	alive  context.Context
+	end    context.CancelFunc
+	begins sync.WaitGroup
 }
 
 // partition is one that this client reads.
@@ -68,7 +75,8 @@ type sent struct {
 }
 
 func newSession(c *Consumer) (*session, error) {
-	s := &session{c: c, began: c.o.Now(), next: map[string]uint64{}, assigned: map[string]*partition{}}
+	s := &session{c: c, made: make(chan struct{}), began: c.o.Now(), next: map[string]uint64{}, assigned: map[string]*partition{}}
+	s.alive, s.end = context.WithCancel(c.ctx)
 	config := &c.o.Config
 	options := append(slices.Clip(slices.Clone(c.options)),
 		kgo.WithHooks(&connections{c}),
@@ -101,9 +109,11 @@ func newSession(c *Consumer) (*session, error) {
 	}
 	client, err := kgo.NewClient(options...)
 	if err != nil {
+		s.end()
 		return nil, fmt.Errorf("%w: kafka: %w", ErrConfig, err)
 	}
 	s.client, s.admin = client, kadm.NewClient(client)
+	close(s.made)
 	return s, nil
 }
 
@@ -176,7 +186,7 @@ func (s *session) revoked(ctx context.Context, _ *kgo.Client, gone map[string][]
 	if err == nil && len(gone) > 0 {
 		err = s.commit(ctx)
 	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && s.alive.Err() == nil {
 		s.c.o.Logger.Warn("kafka: letting go of partitions", "error", s.c.o.Config.Words(err))
 	}
 	s.lost(ctx, nil, gone)
@@ -269,6 +279,7 @@ func (s *session) close() {
 	ctx, stop := context.WithTimeout(context.Background(), closeTimeout)
 	defer stop()
 	s.commits.Wait()
+	s.over()
 	if err := s.settle(0); err == nil {
 		err = s.commit(ctx)
 		if err != nil {
@@ -285,6 +296,32 @@ func (s *session) close() {
 	for source := range maps.Keys(s.assigned) {
 		s.c.status.released(source)
 	}
+}
+
+// over waits for calls of begin, and lets no other one begin.
+func (s *session) over() {
+	s.mu.Lock()
+	s.end()
+	s.mu.Unlock()
+	s.begins.Wait()
+}
+
+// enter begins a call of begin, whose context ends with the session; false once
+// the session is over.
+func (s *session) enter(ctx context.Context) (context.Context, func(), bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.alive.Err() != nil {
+		return ctx, nil, false
+	}
+	s.begins.Add(1)
+	ctx, stop := context.WithCancel(ctx)
+	detach := context.AfterFunc(s.alive, stop)
+	return ctx, func() {
+		detach()
+		stop()
+		s.begins.Done()
+	}, true
 }
 
 // connections notes when brokers are lost.
