@@ -115,7 +115,7 @@ func (f *hosted) begin(from flinktest.Snapshot) {
 	f.must(err)
 	plan, err := flink.NewPlan("enginetest", p, nil)
 	f.must(err)
-	worker := flink.NewWorker(flink.Options{Build: make, Views: f.views.Put, MemoryLimit: int64(f.random.IntN(2)) << 20})
+	worker := flink.NewWorker(flink.Options{Build: make, Views: flinktest.Views(f.views.Put), MemoryLimit: int64(f.random.IntN(2)) << 20})
 	f.cluster, err = flinktest.New(flinktest.Options{
 		Plan: plan, Dial: flinktest.Local(worker), Subtasks: f.subtasks, Partitions: 1, Seed: f.random.Uint64(), BatchItems: 1 + f.random.IntN(100),
 	}, from)

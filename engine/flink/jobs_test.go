@@ -26,6 +26,9 @@ func buildJob(name string) (*flink.Program, error) {
 		Source:   flink.Records[reference.Event](nil),
 		Sinks:    map[string]string{reference.StageDigest: "result"},
 	}
+	if p.Topology == nil {
+		return nil, fmt.Errorf("there is no job %q", name)
+	}
 	if name != "J3" {
 		p.Key = &flink.PlanKey{Offset: reference.EventKeyOffset, Length: reference.EventKeyLength}
 	}

@@ -57,6 +57,11 @@ func (s *Session) snapshot(in *body) error {
 	if err := in.err("SNAPSHOT"); err != nil {
 		return err
 	}
+	if s.outbox != nil {
+		if err := s.outbox.drain(); err != nil {
+			return err
+		}
+	}
 	s.result.begin()
 	if s.chain.source != nil {
 		err := s.chain.source.state(func(name string, state []byte) error {
@@ -132,11 +137,12 @@ func (s *Session) makeRoom() {
 }
 
 // answerLoaded answers for keys that were loaded, so that they can be evicted.
-func (s *Session) answerLoaded(t operator.Table) {
+func (s *Session) answerLoaded(t operator.Table) error {
 	t.Answers()
 	if s.overLimit() {
 		t.Evict(int64(float64(t.Bytes()) * float64(s.worker.options.MemoryLimit) / float64(s.worker.used(s, s.bytes()))))
 	}
+	return s.pass()
 }
 
 // cold reads a key back from the state that Flink keeps; nil without a bound of

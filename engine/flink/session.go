@@ -1,6 +1,7 @@
 package flink
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -32,6 +33,10 @@ type Session struct {
 	// reported is when counters were sent last, in processing time.
 	reported event.Time
 	scratch  []byte
+
+	outbox  *outbox // nil without views
+	stop    context.CancelFunc
+	answers []operator.ViewWrite // of the batch
 
 	topics    string // is put before the names of topics
 	published []byte // scratch
@@ -151,6 +156,9 @@ func (s *Session) open(in *body) error {
 	if p.Topics != nil {
 		s.topics = *p.Topics
 	}
+	if err := s.join(); err != nil {
+		return err
+	}
 	s.chain, err = newChain(l, c, links{subtask: h.subtask, views: s.view, cold: s.cold(), publish: s.publish})
 	return err
 }
@@ -182,8 +190,7 @@ func (s *Session) restore(in *body) error {
 	if err := in.err("LOAD"); err != nil {
 		return err
 	}
-	s.answerLoaded(t)
-	return nil
+	return s.answerLoaded(t)
 }
 
 // batch folds what has come, up to each watermark, and moves time.
@@ -234,7 +241,10 @@ func (s *Session) settle() error {
 		return err
 	}
 	s.chain.answers()
-	return s.failed
+	if s.failed != nil {
+		return s.failed
+	}
+	return s.pass()
 }
 
 // item takes one item of a batch.
@@ -305,9 +315,45 @@ func (s *Session) publish(edge int, m operator.Meta, r *publish.Record) {
 
 // view takes an answer.
 func (s *Session) view(w operator.ViewWrite) {
-	if s.worker.options.Views != nil {
-		s.worker.options.Views(w)
+	if s.outbox != nil {
+		s.answers = append(s.answers, w)
 	}
+}
+
+// join begins the writing of answers.
+func (s *Session) join() error {
+	if s.worker.options.Views == nil {
+		return nil
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	w, err := s.worker.options.Views.Join(ctx, SessionInfo{s.hello.job, s.hello.chain, s.hello.subtask})
+	if err != nil {
+		stop()
+		return fmt.Errorf("views: %w", err)
+	}
+	s.outbox, s.stop = newOutbox(ctx, w), stop
+	return nil
+}
+
+// close ends the writing of answers. What no checkpoint has needs none.
+func (s *Session) close() {
+	if s.outbox == nil {
+		return
+	}
+	s.stop()
+	_ = s.outbox.drain() // its goroutine ends
+	s.outbox.writer.Close()
+}
+
+// pass hands over the answers of a batch.
+func (s *Session) pass() error {
+	if s.outbox == nil {
+		return nil
+	}
+	err := s.outbox.put(s.answers)
+	clear(s.answers)
+	s.answers = s.answers[:0]
+	return err
 }
 
 // emit has the records of an edge leave.
@@ -327,6 +373,11 @@ func (s *Session) report(now event.Time) error {
 		return nil
 	}
 	s.reported = now
+	if s.outbox != nil {
+		s.outbox.mutex.Lock()
+		s.counts.viewWrites = s.outbox.written
+		s.outbox.mutex.Unlock()
+	}
 	keys, bytes := uint64(0), uint64(0)
 	for _, t := range s.chain.tables {
 		keys += uint64(t.Len())

@@ -62,6 +62,8 @@ type partitions interface {
 	// watermark is how far event time has come; idle says that no partition has
 	// anything to say about it.
 	watermark() (mark event.Time, idle bool)
+	// streamTime is the largest event time.
+	streamTime() event.Time
 	// state calls fn with what is to be stored of each partition that is read.
 	state(fn func(name string, state []byte) error) error
 }
@@ -162,6 +164,8 @@ func (p *topics[T]) watermark() (mark event.Time, idle bool) {
 	return p.clock.Watermark(), idle
 }
 
+func (p *topics[T]) streamTime() event.Time { return p.clock.StreamTime() }
+
 func (p *topics[T]) state(fn func(name string, state []byte) error) error {
 	for i, name := range p.names {
 		if err := fn(name, p.clock.Strategy(p.numbers[i]).AppendTo(nil)); err != nil {
@@ -226,6 +230,9 @@ func (s *Session) sourceWatermark() {
 	s.result.idle = idle
 	if mark > s.chain.mark {
 		s.chain.mark, s.result.watermark = mark, mark
+	}
+	if s.outbox != nil && s.hello.subtask == 0 {
+		s.outbox.writer.Progress(s.chain.source.streamTime(), s.chain.mark)
 	}
 }
 

@@ -7,15 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-
-	"millrace/operator"
 )
 
 // Options are the parts that a worker is wired to.
 type Options struct {
 	Build Build
-	// Views takes the answers of all sessions.
-	Views func(operator.ViewWrite)
+	// Views takes the answers of all sessions; nil drops them.
+	Views Views
 	// MemoryLimit bounds the memory of live state, in bytes: what does not fit is
 	// read back from Flink. 0 is no bound.
 	MemoryLimit int64
@@ -64,6 +62,7 @@ func (w *Worker) serve(conn net.Conn) {
 	defer conn.Close()
 	s := w.NewSession(conn)
 	defer w.forget(s)
+	defer s.close()
 	err := s.Step()
 	for err == nil {
 		err = s.Step()

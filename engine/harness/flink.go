@@ -71,7 +71,7 @@ func (r *hosted[T]) prepare(shards int, seed uint64) error {
 	if err != nil {
 		return err
 	}
-	o := flink.Options{Build: func([]byte) (*flink.Program, error) { return program, nil }, Views: r.held.Put}
+	o := flink.Options{Build: func([]byte) (*flink.Program, error) { return program, nil }, Views: flinktest.Views(r.held.Put)}
 	if r.limited {
 		o.MemoryLimit = 1
 	}

@@ -11,6 +11,7 @@ import (
 //
 //	PREFIX:v:VIEW:{KEY}        an answer
 //	PREFIX:{PREFIX}:state      who writes, and how far
+//	PREFIX:{PREFIX}:writers    the epoch of the last of several writers
 //	PREFIX:{PREFIX}:positions  how far each source has come
 //	PREFIX:{PREFIX}:changes    the latest changes of the catalogue, a stream
 //	PREFIX:c:{NN}              a part of the catalogue, a hash
@@ -53,6 +54,7 @@ func (c *Client) viewKey(name, key string) string {
 func (c *Client) viewPattern() string { return c.prefix + ":v:*" }
 
 func (c *Client) stateKey() string     { return c.prefix + ":{" + c.prefix + "}:state" }
+func (c *Client) writersKey() string   { return c.prefix + ":{" + c.prefix + "}:writers" }
 func (c *Client) positionsKey() string { return c.prefix + ":{" + c.prefix + "}:positions" }
 func (c *Client) changesKey() string   { return c.prefix + ":{" + c.prefix + "}:changes" }
 

@@ -116,5 +116,15 @@ if ARGV[2] ~= '0' then
 end
 return 1`)
 
+// joinScript gives a writer among several its epoch: KEYS are what the last one
+// was given and the state, ARGV[1] is the least.
+var joinScript = redis.NewScript(`
+local next = tonumber(ARGV[1])
+for _, last in pairs({redis.call('GET', KEYS[1]), redis.call('HGET', KEYS[2], 'epoch')}) do
+  if last and tonumber(last) >= next then next = tonumber(last) + 1 end
+end
+redis.call('SET', KEYS[1], string.format('%.0f', next))
+return string.format('%.0f', next)`)
+
 // scripts are all of them.
-var scripts = []*redis.Script{writeScript, sweepScript, writeFieldsScript, sweepFieldsScript, claimScript, advanceScript}
+var scripts = []*redis.Script{writeScript, sweepScript, writeFieldsScript, sweepFieldsScript, claimScript, advanceScript, joinScript}
