@@ -92,7 +92,7 @@ func killEvent(n int) map[string]any {
 	}
 }
 
-func (k *killing) start() *exec.Cmd {
+func (k *killing) start(arguments ...string) *exec.Cmd {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		k.t.Fatal(err)
@@ -100,7 +100,7 @@ func (k *killing) start() *exec.Cmd {
 	address := l.Addr().String()
 	l.Close()
 	k.url = "http://" + address
-	c := exec.Command(k.binary, "serve", "--data", k.data, "--listen", address, "--log-level", "error")
+	c := exec.Command(k.binary, append([]string{"serve", "--data", k.data, "--listen", address, "--log-level", "error"}, arguments...)...)
 	c.Env = append(append(os.Environ(), "MILLRACE_CHECKPOINT_INTERVAL=100ms"), k.environment...)
 	c.Stderr = os.Stderr
 	if err := c.Start(); err != nil {

@@ -84,7 +84,8 @@ func serveFront(ctx context.Context, cfg config, views string, logger *slog.Logg
 
 func frontOptions(cfg config, logger *slog.Logger) front.Options {
 	return front.Options{
-		Redis: cfg.Redis, Catalog: cfg.Catalog, Kafka: cfg.Kafka.Config, DeadLetterTopic: cfg.Kafka.DeadLetterTopic, Listen: cfg.Listen, Keys: cfg.Keys, Dashboard: dashboard.Handler(), HeadroomMiB: cfg.GCHeadroomMiB, Version: version(), Logger: logger,
+		Redis: cfg.Redis, Catalog: cfg.Catalog, Kafka: cfg.Kafka.Config, DeadLetterTopic: cfg.Kafka.DeadLetterTopic, Likes: cfg.Likes,
+		Listen: cfg.Listen, Keys: cfg.Keys, Dashboard: dashboard.Handler(), HeadroomMiB: cfg.GCHeadroomMiB, Version: version(), Logger: logger,
 		Recommender: func(c front.Catalogue) api.Recommender { return recommender{rank.New(c, cfg.Recipes)} },
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"millrace/catalog/database"
+	"millrace/cmd/millrace/likes"
 	"millrace/internal/headroom"
 	"millrace/internal/kafkaclient"
 	"millrace/recommend"
@@ -32,8 +33,11 @@ type Options struct {
 	// Redis.EventsTopic. Bad ones go to DeadLetterTopic, unless that is empty.
 	Kafka           kafkaclient.Config
 	DeadLetterTopic string
-	Listen          string
-	Keys            []string
+	// Likes is the likes service; without a database of Catalog its requests are
+	// for the engine.
+	Likes  likes.Config
+	Listen string
+	Keys   []string
 	// Recommender ranks from a catalogue.
 	Recommender func(Catalogue) api.Recommender
 	Dashboard   http.Handler
@@ -82,12 +86,16 @@ func Serve(ctx context.Context, o Options, ready func(*serve.Server) error) (err
 		defer stop()
 	}
 	f.route()
+	if err := f.serveLikes(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.likes.Close()) }()
 	headroomed, stop := context.WithCancel(ctx)
 	defer stop()
 	go headroom.Keep(headroomed, uint64(o.HeadroomMiB)<<20)
 	server, err := serve.New(serve.Options{
 		Parts: f.parts(), Listen: o.Listen, Keys: o.Keys, Dashboard: o.Dashboard, Logger: o.Logger,
-		Forward: f.forward, Stale: f.reader.Stale,
+		Forward: f.forward, Stale: f.reader.Stale, Likes: f.likesHandler(),
 	})
 	if err != nil {
 		return err
@@ -146,6 +154,7 @@ type front struct {
 	engine    *forward.Engine // nil: there is nobody to pass anything on to
 	topic     *topicIngest    // nil: events go to the engine
 	letters   topicLetters
+	likes     *likes.Service // nil: they are the engine's
 
 	passed  http.Handler // requests for the engine
 	applied http.Handler // the same, and the answer comes when it shows here
@@ -192,7 +201,7 @@ func (f *front) forward(pattern string) http.Handler {
 			return f.early
 		}
 		return nil
-	case pattern == "POST /v1/events" && f.topic != nil:
+	case pattern == "POST /v1/events" && f.topic != nil, strings.HasPrefix(pattern, "POST /recommendation/") && f.likes != nil:
 		return nil
 	case pattern == "POST /v1/events":
 		return http.HandlerFunc(f.events)

@@ -21,6 +21,9 @@ func (f *front) parts() api.Parts {
 		p.Ingest, p.DeadLetters, p.RepeatsUnknown = f.topic, f.letters, true
 		p.Systems = append(p.Systems, api.System{Name: "kafka", Err: f.topic.topic.Err})
 	}
+	if f.likes != nil {
+		p.Systems = append(p.Systems, api.System{Name: "likes", Err: f.likes.Err})
+	}
 	p.Systems = append(p.Systems, api.System{Name: "redis", Err: f.reader.Err})
 	p.Systems = append(p.Systems, api.System{Name: "engine", Err: f.engineErr})
 	return p
