@@ -26,6 +26,7 @@ import (
 func redisConfig(t *testing.T, addresses ...string) config {
 	cfg := testConfig(t.TempDir())
 	cfg.Redis.Addresses, cfg.Redis.Cluster = addresses, len(addresses) > 1
+	cfg.CohortPreferences = true // for all the views that there are
 	cfg.Redis.Cache = 0 // so that answers can be compared without waiting
 	return cfg
 }
@@ -37,7 +38,10 @@ func startFront(t *testing.T, cfg config, engine string) *testServer {
 	cfg.Listen, cfg.Redis.Engine = "127.0.0.1:0", engine
 	s := &testServer{log: &safeBuffer{}}
 	ready, done := make(chan struct{}), make(chan error, 1)
-	options := frontOptions(cfg, slog.New(slog.NewTextHandler(s.log, nil)))
+	options, err := frontOptions(cfg, slog.New(slog.NewTextHandler(s.log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	go func() {
 		done <- front.Serve(ctx, options, func(server *serve.Server) error {
 			s.url = "http://" + server.Addr()
@@ -196,6 +200,9 @@ func questions() []question {
 	for i := range redisItems + 2 {
 		get("/v1/items/i%d/neighbors?n=100", i)
 		get("/v1/items/i%d", i)
+	}
+	for _, cohort := range []string{"age:18-24", "gender:f", "age:25-34/gender:m", "gender:x"} {
+		get("/v1/cohorts/%s/preferences", url.PathEscape(cohort))
 	}
 	for _, half := range []string{"1h", "1d", "7d", "30d"} {
 		get("/v1/trending?n=100&half_life=%s", half)

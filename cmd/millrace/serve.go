@@ -16,7 +16,9 @@ import (
 	"millrace/engine/checkpoint"
 	"millrace/engine/embedded"
 	"millrace/engine/pipeline"
+	"millrace/event"
 	"millrace/internal/headroom"
+	"millrace/recommend"
 	"millrace/recommend/rank"
 	"millrace/serve"
 	"millrace/serve/api"
@@ -76,18 +78,27 @@ func serveFront(ctx context.Context, cfg config, views string, logger *slog.Logg
 	if views != viewsRedis {
 		return fmt.Errorf("--views %q: want %s or %s", views, viewsMemory, viewsRedis)
 	}
-	return front.Serve(ctx, frontOptions(cfg, logger), func(s *serve.Server) error {
+	options, err := frontOptions(cfg, logger)
+	if err != nil {
+		return err
+	}
+	return front.Serve(ctx, options, func(s *serve.Server) error {
 		logger.Info("ready", "address", "http://"+s.Addr(), "views", views)
 		return nil
 	})
 }
 
-func frontOptions(cfg config, logger *slog.Logger) front.Options {
+func frontOptions(cfg config, logger *slog.Logger) (front.Options, error) {
+	types, err := event.NewTypes(cfg.EventTypes)
+	if err != nil {
+		return front.Options{}, fmt.Errorf("configuration: event_types: %w", err)
+	}
 	return front.Options{
 		Redis: cfg.Redis, Catalog: cfg.Catalog, Kafka: cfg.Kafka.Config, DeadLetterTopic: cfg.Kafka.DeadLetterTopic, Likes: cfg.Likes,
 		Listen: cfg.Listen, Keys: cfg.Keys, Dashboard: dashboard.Handler(), HeadroomMiB: cfg.GCHeadroomMiB, Version: version(), Logger: logger,
 		Recommender: func(c front.Catalogue) api.Recommender { return recommender{rank.New(c, cfg.Recipes)} },
-	}
+		Views:       recommend.Topology(types, cfg.operators()).Views(), Types: types,
+	}, nil
 }
 
 // errRestart is the error of a server that has to recover because an operator

@@ -15,7 +15,7 @@ import (
 const fronts = 2
 
 // frontRates are the requests a second that all fronts get together.
-var frontRates = []int{3000, 2000, 1000}
+var frontRates = []int{3000, 1500, 500}
 
 // measureFronts has an engine take events and keep its views in Redis, and asks
 // fronts for lists.

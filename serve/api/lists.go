@@ -228,11 +228,12 @@ func (a *API) cohortPreferences(_ context.Context, in *CohortInput) (*CohortOutp
 	}
 	s := a.parts.Views.Snapshot()
 	defer s.Close()
+	view.Prefetch(s, view.Key{View: cohort.ViewName, Key: name})
 	out := &CohortOutput{}
 	out.Body.Cohort, out.Body.AsOf, out.Body.Categories = name, asOf(s), []CohortPreference{}
 	liked, ok := lookup[*cohort.Preferences](s, cohort.ViewName, name)
 	if !ok {
-		return out, nil
+		return out, view.Err(s)
 	}
 	for i := range min(in.N, len(liked.Categories)) {
 		c := &liked.Categories[i]

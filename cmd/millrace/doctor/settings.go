@@ -19,6 +19,7 @@ type Settings struct {
 	Redis   redis.Config
 	// Catalog is the database of the catalogue.
 	Catalog database.Config
+	Redis   redis.Config
 }
 
 // checks are those of all systems that are named.
@@ -38,6 +39,9 @@ func (s *Settings) checks() []Check {
 	}
 	if d := s.Catalog.Driver; d == database.MySQL || d == database.PostgreSQL {
 		list = append(list, SQL("catalog", s.Catalog))
+	}
+	if s.Redis.Enabled() {
+		list = append(list, Redis(s.Redis))
 	}
 	return list
 }

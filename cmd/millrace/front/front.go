@@ -12,6 +12,7 @@ import (
 
 	"millrace/catalog/database"
 	"millrace/cmd/millrace/likes"
+	"millrace/event"
 	"millrace/internal/headroom"
 	"millrace/internal/kafkaclient"
 	"millrace/recommend"
@@ -40,7 +41,11 @@ type Options struct {
 	Keys   []string
 	// Recommender ranks from a catalogue.
 	Recommender func(Catalogue) api.Recommender
-	Dashboard   http.Handler
+	// Views are the views that the engine has, and Types the types of events that
+	// it accepts.
+	Views     []string
+	Types     *event.Types
+	Dashboard http.Handler
 	// HeadroomMiB is how much garbage may gather between two collections.
 	HeadroomMiB int
 	Version     string
@@ -166,7 +171,8 @@ type front struct {
 var (
 	own = []string{
 		"GET /v1/users/{id}/recommendations", "POST /v1/sessions/recommendations", "POST /v1/recommendations:batch",
-		"GET /v1/items/{id}/neighbors", "GET /v1/trending", "GET /v1/users/{id}/profile", "GET /v1/items/{id}", "GET /v1/users/{id}",
+		"GET /v1/items/{id}/neighbors",
+		"GET /v1/trending", "GET /v1/cohorts/{cohort}/preferences", "GET /v1/users/{id}/profile", "GET /v1/items/{id}", "GET /v1/users/{id}",
 	}
 	always = []string{"GET /v1/health", "GET /v1/stats", "GET /v1/stats/stream", "GET /openapi.json", "GET /metrics", "GET /{$}", "GET /dashboard/"}
 )

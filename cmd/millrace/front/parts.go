@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"millrace/event"
-	"millrace/recommend"
 	"millrace/serve/api"
 )
 
@@ -15,7 +14,7 @@ func (f *front) parts() api.Parts {
 	p := api.Parts{
 		Ingest: noIngest{}, Engine: elsewhere{f}, Views: f.reader, Catalog: users{f}, Index: f.catalogue,
 		DeadLetters: noLetters{}, Redactor: noRedactor{}, Recommender: f.options.Recommender(f.catalogue),
-		Savepoints: noSavepoints{}, ViewNames: recommend.Views().Names(), Version: f.options.Version, Logger: f.options.Logger,
+		Savepoints: noSavepoints{}, ViewNames: f.options.Views, Types: func() *event.Types { return f.options.Types }, Version: f.options.Version, Logger: f.options.Logger,
 	}
 	if f.topic != nil {
 		p.Ingest, p.DeadLetters, p.RepeatsUnknown = f.topic, f.letters, true

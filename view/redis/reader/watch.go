@@ -37,7 +37,7 @@ type watch struct {
 
 	mutex   sync.Mutex
 	waiting int
-	placing int // of them, for positions
+	placing int           // of them, for positions
 	changed chan struct{} // closed when there is another sight
 
 	wake chan struct{}
@@ -51,8 +51,8 @@ type sight struct {
 	found   bool
 	figures map[string]string
 	places  map[string]uint64 // positions, read while somebody waits for one
-	heard   time.Time // when the engine's last sign of life was new
-	err     error     // why nothing was seen
+	heard   time.Time         // when the engine's last sign of life was new
+	err     error             // why nothing was seen
 }
 
 func newWatch(c *redis.Client, log *slog.Logger) *watch {
