@@ -27,7 +27,7 @@ func redisConfig(t *testing.T, addresses ...string) config {
 	cfg := testConfig(t.TempDir())
 	cfg.Redis.Addresses, cfg.Redis.Cluster = addresses, len(addresses) > 1
 	cfg.CohortPreferences = true // for all the views that there are
-	cfg.Redis.Cache = 0 // so that answers can be compared without waiting
+	cfg.Redis.Cache = 0          // so that answers can be compared without waiting
 	return cfg
 }
 
@@ -156,7 +156,7 @@ var requestIDs = regexp.MustCompile(`"request_id":"[^"]*"`)
 func compareAnswers(t *testing.T, engine, side string) {
 	t.Helper()
 	// The front's catalogue follows in its own time.
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(20 * time.Second)
 	compared := 0
 	for _, q := range questions() {
 		for {

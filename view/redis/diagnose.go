@@ -30,7 +30,7 @@ func Diagnose(ctx context.Context, c Config) []Finding {
 	if err != nil {
 		return []Finding{{true, err.Error()}}
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	if err := client.redis.Ping(ctx).Err(); err != nil {
 		return []Finding{{true, client.connectionFault(ctx, err)}}
 	}

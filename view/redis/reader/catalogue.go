@@ -113,11 +113,8 @@ var errGap = errors.New("changes of the catalogue are missing")
 // turn applies what has changed, or reads all of it: at first, where an engine
 // has written everything again, or where this one was too slow.
 func (c *Catalogue) turn(ctx context.Context) (more bool, err error) {
-	if c.reader.Err() != nil { // which has been logged
-		return false, nil
-	}
 	state := c.reader.State()
-	if state.Epoch == 0 || state.Phase == redis.Building {
+	if unread := c.reader.Err() != nil; unread || state.Epoch == 0 { // which has been logged
 		return false, nil
 	}
 	if !c.Loaded() || state.Epoch != c.epoch && state.Phase == redis.Live {
