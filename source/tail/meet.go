@@ -74,9 +74,12 @@ func (f *Follower) unchanged(t *file) bool {
 // position is that of the newest generation of which one is stored.
 func (f *Follower) position(ctx context.Context, begin []byte, id fileID, generation int) (next uint64, known bool, newest int, err error) {
 	for ; ; generation++ {
-		n, ok, err := f.o.Position(ctx, f.o.sourceName(begin, id, generation))
-		if err != nil || !ok {
-			return next, known, newest, err
+		source := f.o.sourceName(begin, id, generation)
+		n, ok := f.stored[source]
+		if !ok {
+			if n, ok, err = f.o.Position(ctx, source); err != nil || !ok {
+				return next, known, newest, err
+			}
 		}
 		next, known, newest = n, true, generation
 	}

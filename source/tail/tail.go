@@ -97,6 +97,9 @@ type Follower struct {
 	notices *notices
 	begun   []*Lines // without lines: where reading begins, other than at the beginning
 	buffer  []byte
+	// stored is how far each source was handed out, which is stored when more is
+	// asked for. Position may learn of it later.
+	stored  map[string]uint64
 	looked  time.Time
 	started bool // the first look is over
 	turn    int  // the file that is read next
@@ -131,7 +134,7 @@ func New(o Options) (*Follower, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &Follower{o: o, buffer: make([]byte, max(o.MaxLineBytes, keptBytes)+2), now: time.Now}
+	f := &Follower{o: o, buffer: make([]byte, max(o.MaxLineBytes, keptBytes)+2), stored: map[string]uint64{}, now: time.Now}
 	f.notices = newNotices(&o)
 	return f, nil
 }
@@ -186,6 +189,7 @@ func (f *Follower) take(ctx context.Context) (l *Lines, err error) {
 	}
 	if len(f.begun) > 0 {
 		l, f.begun = f.begun[0], f.begun[1:]
+		f.stored[l.Source] = l.Next
 	}
 	return l, nil
 }
@@ -247,6 +251,7 @@ func (f *Follower) readFile(t *file) (*Lines, error) {
 		return nil, err
 	}
 	l := &Lines{Path: t.path, Source: t.source, Lines: list, From: from, Next: t.offset}
+	f.stored[t.source] = t.offset
 	f.header(t, l)
 	return l, nil
 }
@@ -283,7 +288,9 @@ func (f *Follower) Rewind(ctx context.Context, source string) error {
 		if err != nil {
 			return err
 		}
-		if !known {
+		if delete(f.stored, source); known {
+			f.stored[source] = next
+		} else {
 			next = t.begin
 		}
 		if err := t.seek(next); err != nil && !errors.Is(err, errAnew) {

@@ -281,6 +281,24 @@ func TestSameFirstLines(t *testing.T) {
 	}
 }
 
+// What was stored just now may not be known to Position yet: a copy goes on after
+// it all the same.
+func TestPositionThatLags(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	r := newReading(t, Options{Paths: []string{path + "*"}})
+	defer r.close()
+	r.f.o.Position = func(context.Context, string) (uint64, bool, error) { return 0, false, nil }
+	appendTo(t, path, "1\n2\n")
+	r.want("1", "2")
+	appendTo(t, path, "3\n")
+	copyTruncate(t, path, path+".1")
+	appendTo(t, path, "4\n5\n6\n7\n")
+	r.all()
+	if len(r.lines) != 7 {
+		t.Errorf("%v, want each line once", r.lines)
+	}
+}
+
 func TestHeaderAndFromEnd(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.csv")
 	appendTo(t, path, "user,item\nu,1\nu,2")
