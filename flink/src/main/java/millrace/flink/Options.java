@@ -21,7 +21,8 @@ final class Options {
           "batch-records",
           "batch-interval",
           "buffer-timeout",
-          "worker-timeout");
+          "worker-timeout",
+          "memory-limit");
 
   private final Map<String, String> values = new TreeMap<>();
 
@@ -74,7 +75,8 @@ final class Options {
     return new Chain.Settings(
         (int) number("batch-records", d.batchRecords()),
         number("batch-interval", d.batchIntervalMs()),
-        number("worker-timeout", d.workerTimeoutMs()));
+        number("worker-timeout", d.workerTimeoutMs()),
+        values.getOrDefault("memory-limit", d.memoryLimit()));
   }
 
   /** How many subtasks an operator has; 0 leaves it to Flink. */

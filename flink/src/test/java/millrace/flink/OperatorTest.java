@@ -108,7 +108,6 @@ class OperatorTest {
           .toList();
     }
 
-    /** What the plain definition of J1 comes to: each user's counts from one to another. */
     @Override
     public void close() throws Exception {
       harness.close();
@@ -156,7 +155,7 @@ class OperatorTest {
 
   @Test
   void recordsAreBatchedByNumberAndByTime() throws Exception {
-    Subtask s = new Subtask("J1", 0, 1, false, new Chain.Settings(3, 5, 60_000)).open();
+    Subtask s = new Subtask("J1", 0, 1, false, new Chain.Settings(3, 5, 60_000, "")).open();
     s.send(1, 10);
     s.send(2, 11);
     assertEquals(List.of(0L, 0L), s.rows(), "two records wait for a third");
@@ -249,6 +248,23 @@ class OperatorTest {
     assertEquals(List.of(500L, want), List.of(rows, sum));
   }
 
+  /** With hardly any memory most keys are read back from Flink's state. */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void stateIsReadBackWhenMemoryIsShort(boolean rocks) throws Exception {
+    Subtask s =
+        new Subtask("J1", 0, 1, rocks, new Chain.Settings(1024, 1, 60_000, "1KiB")).open();
+    long want = 0;
+    for (int round = 1; round <= 3; round++) {
+      for (int user = 0; user < 3000; user++) {
+        s.send(user, round);
+        want += hash(1, user, round);
+      }
+      s.checkpoint(round);
+    }
+    assertEquals(List.of(9000L, want), s.rows());
+  }
+
   @Test
   void theWorkersErrorFailsTheTask() throws Exception {
     Subtask s = new Subtask("J1", 0, 1, false).open();
@@ -275,7 +291,7 @@ class OperatorTest {
 
   @Test
   void aWorkerThatHangsIsKilled() throws Exception {
-    Subtask s = new Subtask("J1", 0, 1, false, new Chain.Settings(1024, 1, 700)).open();
+    Subtask s = new Subtask("J1", 0, 1, false, new Chain.Settings(1024, 1, 700, "")).open();
     s.send(1, 1);
     ProcessHandle worker = workers().get(0);
     new ProcessBuilder("kill", "-STOP", Long.toString(worker.pid())).start().waitFor();
@@ -297,14 +313,13 @@ class OperatorTest {
         workers().size());
     a.close();
     b.close();
-    try (Stream<Path> left = Files.walk(folder)) {
-      assertEquals(
-          List.of(),
-          left.filter(
-                  p ->
-                      p.toString()
-                          .contains("worker-" + ProcessHandle.current().pid() + "-"))
-              .toList());
+    String own = "worker-" + ProcessHandle.current().pid() + "-";
+    try (Stream<Path> users = Files.list(folder)) {
+      for (Path user : users.filter(p -> p.toString().contains("millrace-flink-")).toList()) {
+        try (Stream<Path> left = Files.list(user)) {
+          assertEquals(List.of(), left.filter(p -> p.toString().contains(own)).toList());
+        }
+      }
     }
   }
 }

@@ -39,11 +39,19 @@ public record Chain(
    * @param batchRecords how many records are sent to it at once, at most
    * @param batchIntervalMs how long a record waits for others, in milliseconds
    * @param workerTimeoutMs how long the worker may take for an answer, in milliseconds
+   * @param memoryLimit how much memory live state may take in each worker, such as 1GiB: the rest
+   *     is read back from Flink's state when it is needed. Empty is no limit
    */
-  public record Settings(int batchRecords, long batchIntervalMs, long workerTimeoutMs)
+  public record Settings(
+      int batchRecords, long batchIntervalMs, long workerTimeoutMs, String memoryLimit)
       implements Serializable {
     /** What is good for most. */
-    public static final Settings DEFAULT = new Settings(1024, 1, 60_000);
+    public static final Settings DEFAULT = new Settings(1024, 1, 60_000, "");
+
+    /** What the worker is started with. */
+    public List<String> workerArguments() {
+      return memoryLimit.isEmpty() ? List.of() : List.of("--memory-limit", memoryLimit);
+    }
 
     /** Says which setting is out of bounds. */
     public Settings {
@@ -51,10 +59,16 @@ public record Chain(
         throw new IllegalArgumentException("batch-records: want 1 to 1048576, got " + batchRecords);
       }
       if (batchIntervalMs < 1 || batchIntervalMs > 60_000) {
-        throw new IllegalArgumentException("batch-interval: want 1 to 60000, got " + batchIntervalMs);
+        throw new IllegalArgumentException(
+            "batch-interval: want 1 to 60000, got " + batchIntervalMs);
       }
       if (workerTimeoutMs < 100) {
-        throw new IllegalArgumentException("worker-timeout: want at least 100, got " + workerTimeoutMs);
+        throw new IllegalArgumentException(
+            "worker-timeout: want at least 100, got " + workerTimeoutMs);
+      }
+      if (!memoryLimit.isEmpty() && !memoryLimit.matches("[0-9.]+ ?([KMGT]i?)?B?")) {
+        throw new IllegalArgumentException(
+            "memory-limit: want a size such as 512MiB or 1GiB, got " + memoryLimit);
       }
     }
   }

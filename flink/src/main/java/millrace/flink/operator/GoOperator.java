@@ -80,7 +80,12 @@ abstract class GoOperator<T> extends AbstractStreamOperator<EdgeRecord>
     super.open();
     Environment environment = getContainingTask().getEnvironment();
     Duration timeout = Duration.ofMillis(chain.settings().workerTimeoutMs());
-    lease = Worker.acquire(environment.getJobID().toString(), temporary(environment), timeout);
+    lease =
+        Worker.acquire(
+            environment.getJobID().toString(),
+            temporary(environment),
+            timeout,
+            chain.settings().workerArguments());
     connection = lease.connection();
     var task = getRuntimeContext().getTaskInfo();
     connection.hello(

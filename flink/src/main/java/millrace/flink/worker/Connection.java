@@ -11,6 +11,8 @@ import java.nio.channels.SocketChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * One session with the worker, over a Unix socket: that of a chain in one subtask. One request is
@@ -21,6 +23,7 @@ public final class Connection implements AutoCloseable {
   /** The version of the protocol. */
   public static final int PROTOCOL = 1;
 
+  private static final Logger LOG = LoggerFactory.getLogger(Connection.class);
   private static final int OK = 64;
   private static final int ERROR = 65;
   private static final int RESULT = 66;
@@ -141,11 +144,15 @@ public final class Connection implements AutoCloseable {
     exchange(request.end(), session);
   }
 
-  /** Ends the session. */
+  /** Ends the session. A worker that has gone need not be told. */
   @Override
-  public void close() throws IOException {
+  public void close() {
     try (channel) {
-      channel.write(request.begin(Request.CLOSE).end());
+      if (channel.isOpen()) {
+        channel.write(request.begin(Request.CLOSE).end());
+      }
+    } catch (IOException e) {
+      LOG.debug("The worker has gone before its session was closed", e);
     }
   }
 

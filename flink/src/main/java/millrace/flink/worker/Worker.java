@@ -51,13 +51,15 @@ public final class Worker {
    *
    * @param temporary a folder for temporary files
    * @param timeout how long the worker may take for an answer
+   * @param arguments what it is started with, besides its socket: the same for a whole job
    */
-  public static Lease acquire(String job, Path temporary, Duration timeout) throws IOException {
+  public static Lease acquire(
+      String job, Path temporary, Duration timeout, List<String> arguments) throws IOException {
     Worker worker;
     synchronized (RUNNING) {
       worker = RUNNING.get(job);
       if (worker == null || !worker.process.isAlive()) {
-        worker = start(job, temporary);
+        worker = start(job, temporary, arguments);
         RUNNING.put(job, worker);
       }
       worker.sessions++;
@@ -104,27 +106,24 @@ public final class Worker {
       synchronized (worker.connections) {
         worker.connections.remove(connection);
       }
-      try {
-        connection.close();
-      } catch (IOException e) {
-        LOG.debug("The worker of job {} has gone before its session was closed", worker.job, e);
-      }
+      connection.close();
       worker.release();
     }
   }
 
-  private static Worker start(String job, Path temporary) throws IOException {
+  private static Worker start(String job, Path temporary, List<String> arguments)
+      throws IOException {
     Path binary = Binary.extract(temporary);
     Path own = Binary.privateFolder(temporary);
     sweep(own);
     Path folder = Files.createTempDirectory(own, "worker-" + ProcessHandle.current().pid() + "-");
     Process process;
     try {
-      process =
-          new ProcessBuilder(
-                  binary.toString(), "worker", "--socket", folder.resolve("socket").toString())
-              .directory(folder.toFile())
-              .start();
+      List<String> command = new ArrayList<>();
+      command.addAll(
+          List.of(binary.toString(), "worker", "--socket", folder.resolve("socket").toString()));
+      command.addAll(arguments);
+      process = new ProcessBuilder(command).directory(folder.toFile()).start();
     } catch (IOException e) {
       remove(folder);
       throw new WorkerException("start " + binary, e);
