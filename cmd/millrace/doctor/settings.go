@@ -19,7 +19,6 @@ type Settings struct {
 	Redis   redis.Config
 	// Catalog is the database of the catalogue.
 	Catalog database.Config
-	Redis   redis.Config
 }
 
 // checks are those of all systems that are named.
@@ -33,9 +32,6 @@ func (s *Settings) checks() []Check {
 	}
 	if r := s.Kafka.SchemaRegistry; r.Enabled() {
 		list = append(list, Registry(r))
-	}
-	if s.Redis.Enabled() {
-		list = append(list, Redis(s.Redis))
 	}
 	if d := s.Catalog.Driver; d == database.MySQL || d == database.PostgreSQL {
 		list = append(list, SQL("catalog", s.Catalog))
