@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"errors"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -33,7 +34,7 @@ func TestBadEvents(t *testing.T) {
 	for name, b := range map[string][]byte{"short": whole[:14], "an unknown type": append(whole[:14:14], 4)} {
 		var e Event
 		r := wire.NewReader(b)
-		if e.ReadRecord(r); r.Err() != wire.ErrCorrupt {
+		if e.ReadRecord(r); !errors.Is(r.Err(), wire.ErrCorrupt) {
 			t.Errorf("%s: %v, want ErrCorrupt", name, r.Err())
 		}
 	}

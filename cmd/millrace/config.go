@@ -370,6 +370,29 @@ func (c config) policy() checkpoint.Policy {
 	return p
 }
 
+// validateSystems is validate for the sections of other systems.
+func (c config) validateSystems(types *event.Types) error {
+	if err := c.Kafka.Validate(types); err != nil {
+		return err
+	}
+	if err := c.Publish.Validate(&c.Kafka.Config); err != nil {
+		return err
+	}
+	if err := c.Collect.Validate(types); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	if err := c.Catalog.Validate("catalog"); err != nil {
+		return err
+	}
+	if err := c.Likes.Validate(types, &c.Kafka.Config); err != nil {
+		return err
+	}
+	if err := c.Redis.Validate(); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	return nil
+}
+
 func (c config) validate() error {
 	switch {
 	case c.Data == "":
@@ -411,19 +434,7 @@ func (c config) validate() error {
 	if err != nil {
 		return fmt.Errorf("configuration: event_types: %w", err)
 	}
-	if err := c.Kafka.Validate(types); err != nil {
-		return err
-	}
-	if err := c.Publish.Validate(&c.Kafka.Config); err != nil {
-		return err
-	}
-	if err := c.Collect.Validate(types); err != nil {
-		return fmt.Errorf("configuration: %w", err)
-	}
-	if err := c.Catalog.Validate("catalog"); err != nil {
-		return err
-	}
-	if err := c.Likes.Validate(types, &c.Kafka.Config); err != nil {
+	if err := c.validateSystems(types); err != nil {
 		return err
 	}
 	if err := c.checkParallelism(); err != nil {
@@ -433,9 +444,6 @@ func (c config) validate() error {
 		if err := weights.Validate(); err != nil {
 			return fmt.Errorf("configuration: recipes: %s: %w", name, err)
 		}
-	}
-	if err := c.Redis.Validate(); err != nil {
-		return fmt.Errorf("configuration: %w", err)
 	}
 	for _, key := range c.Keys {
 		if len(key) < 8 {

@@ -2,6 +2,7 @@ package flink
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -63,7 +64,7 @@ func (f *frames) next() (kind byte, body []byte, err error) {
 		}
 		n, err := f.in.Read(f.buf[have:])
 		if have += n; have < want && err != nil {
-			if have == 0 && err == io.EOF {
+			if have == 0 && errors.Is(err, io.EOF) {
 				return 0, nil, io.EOF
 			}
 			return 0, nil, fmt.Errorf("read a frame: %w", unexpected(err))
@@ -84,7 +85,7 @@ func (f *frames) next() (kind byte, body []byte, err error) {
 
 // unexpected makes of the end of the input an error of its own.
 func unexpected(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

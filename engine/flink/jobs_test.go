@@ -2,6 +2,7 @@ package flink_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -111,7 +112,7 @@ func (f *feed) send(c *flinktest.Cluster, partition, n int) error {
 	})
 	f.position[partition] += uint64(read)
 	mark = f.strategy[partition].Watermark()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		mark, f.ended[partition] = event.MaxTime, true
 	}
 	if failed != nil {

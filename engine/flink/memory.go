@@ -37,7 +37,7 @@ func (s *Session) writeBack(items int) error {
 			s.flush.open = append(s.flush.open, false)
 		}
 		if !s.flush.open[at] {
-			if t.Dirty() <= most && !(limited && t.Dirty() > 0) {
+			if t.Dirty() <= most && (!limited || t.Dirty() == 0) {
 				continue
 			}
 			t.BeginCheckpoint()

@@ -2,6 +2,7 @@ package flink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -67,13 +68,13 @@ func (w *Worker) NewSession(conn io.ReadWriter) *Session {
 // error is io.EOF when the peer has ended, or has asked for that.
 func (s *Session) Step() error {
 	kind, b, err := s.frames.next()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return err
 	}
 	if err == nil {
 		err = s.answer(kind, b)
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		reply := appendBytes(beginFrame(nil, frameError), err.Error())
 		endFrame(reply, 0)
 		_, _ = s.conn.Write(reply) // the peer may be gone, which is no news

@@ -52,14 +52,14 @@ func (w *Worker) Serve(ctx context.Context, listener net.Listener) error {
 			return err
 		}
 		running.Go(func() {
-			defer context.AfterFunc(ctx, func() { conn.Close() })()
+			defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 			w.serve(conn)
 		})
 	}
 }
 
 func (w *Worker) serve(conn net.Conn) {
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	s := w.NewSession(conn)
 	defer w.forget(s)
 	defer s.close()
@@ -67,7 +67,7 @@ func (w *Worker) serve(conn net.Conn) {
 	for err == nil {
 		err = s.Step()
 	}
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		w.options.Logger.Error("session ended", "job", s.hello.job, "chain", s.hello.chain, "subtask", s.hello.subtask, "error", err)
 	}
 }

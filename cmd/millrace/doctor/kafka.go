@@ -301,7 +301,7 @@ func (k *kafkaCheck) stranger(ctx context.Context, address string) string {
 	if err != nil {
 		return ""
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	until, _ := ctx.Deadline()
 	if err := c.SetDeadline(until); err != nil {
 		return ""

@@ -38,7 +38,7 @@ func (s *scribe) redisClock(ctx context.Context, subject string, c redis.Config)
 	if err != nil {
 		return // said before
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	// The first question makes the connection, the second is answered at once.
 	if _, err := client.Time(ctx); err != nil {
 		s.say(Warning, subject, "its clock can not be read: %v", err)

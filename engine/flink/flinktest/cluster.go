@@ -51,14 +51,13 @@ type Snapshot map[string]map[string][]byte
 
 // Cluster is a job at work.
 type Cluster struct {
-	o       Options
-	random  *rand.Rand
-	tasks   []*task
-	chains  map[string][]*task
-	queues  []*queue
-	source  []map[int][]*queue // by partition, by edge
-	now     event.Time
-	stopped bool
+	o      Options
+	random *rand.Rand
+	tasks  []*task
+	chains map[string][]*task
+	queues []*queue
+	source []map[int][]*queue // by partition, by edge
+	now    event.Time
 
 	barrier  uint64 // the number of the newest
 	waiting  int    // tasks that the newest has not reached

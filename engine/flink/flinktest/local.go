@@ -19,11 +19,10 @@ func Local(w *flink.Worker) func(stored func(stage, key string) ([]byte, bool)) 
 
 // local is the near end of a session in this process.
 type local struct {
-	session  *flink.Session
-	stored   func(stage, key string) ([]byte, bool)
-	in, out  bytes.Buffer // to the session, and from it
-	asked    int          // where in out the last frame begins
-	stepping bool
+	session *flink.Session
+	stored  func(stage, key string) ([]byte, bool)
+	in, out bytes.Buffer // to the session, and from it
+	asked   int          // where in out the last frame begins
 }
 
 // Write keeps a request.

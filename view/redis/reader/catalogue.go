@@ -114,7 +114,7 @@ var errGap = errors.New("changes of the catalogue are missing")
 // has written everything again, or where this one was too slow.
 func (c *Catalogue) turn(ctx context.Context) (more bool, err error) {
 	state := c.reader.State()
-	if unread := c.reader.Err() != nil; unread || state.Epoch == 0 { // which has been logged
+	if !c.reader.answers() || state.Epoch == 0 {
 		return false, nil
 	}
 	if !c.Loaded() || state.Epoch != c.epoch && state.Phase == redis.Live {

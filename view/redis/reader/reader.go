@@ -56,6 +56,9 @@ func (r *Reader) Close() { r.watch.close() }
 // Err is why nothing can be read at present, a view.ErrUnavailable, or nil.
 func (r *Reader) Err() error { return r.watch.err() }
 
+// answers reports whether Redis does: why it does not has been logged.
+func (r *Reader) answers() bool { return r.Err() == nil }
+
 // Stale says why answers may be older than they should be, "" if they are not.
 func (r *Reader) Stale() string { return r.watch.stale() }
 
