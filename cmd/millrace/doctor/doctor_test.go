@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,9 +23,18 @@ import (
 	"millrace/source/kafka"
 )
 
+// onThisDisk is OK, or Warning where the tests' own disk is nearly full.
+func onThisDisk(list []Finding) State {
+	if slices.ContainsFunc(list, func(f Finding) bool { return f.State == Warning && strings.HasPrefix(f.Text, "only ") }) {
+		return Warning
+	}
+	return OK
+}
+
 func TestDirectory(t *testing.T) {
 	dir := t.TempDir()
-	find(t, run(t, Directory(filepath.Join(dir, "made", "later"))), filepath.Join(dir, "made", "later"), OK, "are free")
+	well := run(t, Directory(filepath.Join(dir, "made", "later")))
+	find(t, well, filepath.Join(dir, "made", "later"), onThisDisk(well), "are free")
 	if list, err := os.ReadDir(dir); err != nil || len(list) != 0 {
 		t.Errorf("%v is left, %v", list, err)
 	}
@@ -168,7 +178,7 @@ func TestCommand(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &report); err != nil || report.OK {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	find(t, report.Findings, settings.Data, OK, "")
+	find(t, report.Findings, settings.Data, onThisDisk(report.Findings), "")
 	find(t, report.Findings, settings.Listen, OK, "")
 	find(t, report.Findings, silent, Failed, "in time")
 	find(t, report.Findings, database.PostgreSQL, Failed, "in time")
