@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 for service in kafka redis mariadb postgres flink; do
   scripts/services/$service.sh install >/dev/null
 done
+# All of them means those in Java, too; the jar that they build is what runs on clusters.
+[ $# -gt 0 ] || scripts/flink.sh test
 # Who reads the variable gives tests their services, or is such a test itself.
 folders=$(git grep -l '"MILLRACE_SERVICES"' -- '*.go' | xargs -n1 dirname | sort -u | sed 's|^|millrace/|')
 pattern=" ($(paste -sd'|' <<<"$folders"))( |\$)"
