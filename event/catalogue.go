@@ -244,3 +244,30 @@ func ValidateUser(user *User) *FieldError {
 	}
 	return checkLabels(userNames[userLabels], user.Labels)
 }
+
+// itemKey begins the key of a deletion of an item. No id begins with it.
+const itemKey = "\x00item:"
+
+// DeletionKey is how a deletion of a user or an item is written where records
+// have keys and no value means that what the key names is gone, as in topics: a
+// user's id as it is, an item's after a NUL and "item:". It is nil for changes
+// that delete nothing.
+func DeletionKey(c *Change) []byte {
+	switch c.Kind {
+	case DeleteUser:
+		return []byte(c.User.ID)
+	case DeleteItem:
+		return []byte(itemKey + c.Item.ID)
+	}
+	return nil
+}
+
+// ParseDeletion is the change that a DeletionKey says. Keys that hold no id are
+// refused.
+func ParseDeletion(key []byte) (Change, *FieldError) {
+	id, isItem := strings.CutPrefix(string(key), itemKey)
+	if isItem {
+		return Change{Kind: DeleteItem, Item: &Item{ID: id}}, checkID("key", id)
+	}
+	return Change{Kind: DeleteUser, User: &User{ID: id}}, checkID("key", id)
+}

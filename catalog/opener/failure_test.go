@@ -26,6 +26,15 @@ func TestFollow(t *testing.T) {
 	})
 }
 
+func TestShare(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
+		catalogtest.RunShare(t, func(t *testing.T) func() *sqlstore.Store {
+			c := s.New(t)
+			return func() *sqlstore.Store { return open(t, c) }
+		})
+	})
+}
+
 // load is the changes of a block of a long run.
 func load(block uint64) []event.Change {
 	random := rand.New(rand.NewPCG(1, block))

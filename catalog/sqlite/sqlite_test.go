@@ -70,6 +70,13 @@ func TestFollow(t *testing.T) {
 	})
 }
 
+func TestShare(t *testing.T) {
+	catalogtest.RunShare(t, func(t *testing.T) func() *sqlstore.Store {
+		path := filepath.Join(t.TempDir(), "catalog.db")
+		return func() *sqlstore.Store { return open(t, path).(*sqlstore.Store) }
+	})
+}
+
 // TestPaths opens files whose names mean something in a URL.
 func TestPaths(t *testing.T) {
 	for _, name := range []string{"a b", "what?", "100%41", "a#b", "a&_query_only=1", "ünï", "a+b;c"} {

@@ -56,10 +56,13 @@ func (s *Store) lock(ctx context.Context, tx *transaction) (progress, error) {
 	if err != nil {
 		return p, err
 	}
-	if s.owner != "" && p.owner != s.owner {
-		return p, ErrOwner
+	switch {
+	case s.owner == "" || p.owner == s.owner:
+		return p, nil
+	case p.owner == shared:
+		return p, ErrShared
 	}
-	return p, nil
+	return p, ErrOwner
 }
 
 // set runs a statement that writes to the row of applied.
@@ -74,8 +77,9 @@ func (s *Store) set(ctx context.Context, tx *transaction, stmt *sql.Stmt, values
 // Claim makes the database that of an owner, a data directory, by a name that
 // no other has: from then on this Store writes only as long as it is. Blocks
 // are numbered by their log, so those of another would be taken for old ones.
-// The error wraps ErrOwner where it is another's already; with takeOver all
-// that is in it is dropped then, and Applied is 0.
+// The error wraps ErrOwner where it is another's already, or ErrShared where it
+// is everybody's; with takeOver all that is in it is dropped then, and Applied
+// is 0.
 func (s *Store) Claim(ctx context.Context, owner string, takeOver bool) error {
 	err := s.transact(ctx, func(ctx context.Context, tx *transaction) error {
 		s.owner = ""
@@ -85,6 +89,9 @@ func (s *Store) Claim(ctx context.Context, owner string, takeOver bool) error {
 		}
 		if at.owner != "" || at.block > 0 {
 			if !takeOver {
+				if at.owner == shared {
+					return ErrShared
+				}
 				return ErrOwner
 			}
 			if err := s.refill(ctx, tx, 0, slices.Values([]*event.Item{}), slices.Values([]*event.User{})); err != nil {
@@ -100,6 +107,56 @@ func (s *Store) Claim(ctx context.Context, owner string, takeOver bool) error {
 	defer s.writing.Unlock()
 	s.owner = owner
 	return nil
+}
+
+// shared is the owner of tables that no log belongs to.
+const shared = "*shared"
+
+// ErrShared says that several processes write the database, each in transactions
+// of its own: it is no copy of one log.
+var ErrShared = errors.New("the database is shared by processes that write it without a log")
+
+// Share makes the database one that any number of Stores write with Write; what
+// is in it stays. A data directory that it was a copy of can not write to it any
+// longer.
+func (s *Store) Share(ctx context.Context) error {
+	err := s.transact(ctx, func(ctx context.Context, tx *transaction) error {
+		s.owner = ""
+		at, err := s.lock(ctx, tx)
+		if err != nil || at.owner == shared {
+			return err
+		}
+		return s.set(ctx, tx, s.setOwner, shared)
+	})
+	if err != nil {
+		return fmt.Errorf("sharing the catalogue's database: %w", err)
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.owner = shared
+	return nil
+}
+
+// Write applies changes to a database that is shared, as one block after all
+// that are there, whose number it returns. What others write comes before or
+// after. It may be called again where it is not known what came of it: the rows
+// are the same then.
+func (s *Store) Write(ctx context.Context, changes []event.Change) (block uint64, err error) {
+	items, users, err := fold(changes)
+	if err == nil {
+		err = s.transact(ctx, func(ctx context.Context, tx *transaction) error {
+			at, err := s.lock(ctx, tx)
+			if err != nil {
+				return err
+			}
+			block = at.block + 1
+			return s.write(ctx, tx, items, users, block)
+		})
+	}
+	if err != nil {
+		return 0, fmt.Errorf("writing to the catalogue: %w", err)
+	}
+	return block, nil
 }
 
 // A deletion is told to followers for graveLife, as the hash of the id: not

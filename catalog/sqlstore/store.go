@@ -106,22 +106,27 @@ func (s *Store) Apply(ctx context.Context, block uint64, changes []event.Change)
 			if err != nil || block <= at.block {
 				return err
 			}
-			if err := s.items.write(ctx, tx, items, block); err != nil {
-				return err
-			}
-			if err := s.users.write(ctx, tx, users, block); err != nil {
-				return err
-			}
-			if err := s.prune(ctx, tx); err != nil {
-				return err
-			}
-			return s.set(ctx, tx, s.setApplied, int64(block))
+			return s.write(ctx, tx, items, users, block)
 		})
 	}
 	if err != nil {
 		return fmt.Errorf("applying block %d to the catalogue: %w", block, err)
 	}
 	return nil
+}
+
+// write writes the net changes of a block, and its number.
+func (s *Store) write(ctx context.Context, tx *transaction, items *netting[event.Item], users *netting[event.User], block uint64) error {
+	if err := s.items.write(ctx, tx, items, block); err != nil {
+		return err
+	}
+	if err := s.users.write(ctx, tx, users, block); err != nil {
+		return err
+	}
+	if err := s.prune(ctx, tx); err != nil {
+		return err
+	}
+	return s.set(ctx, tx, s.setApplied, int64(block))
 }
 
 // Rebuild implements catalog.Store.

@@ -389,7 +389,7 @@ func (n *node) serveLikes(ctx context.Context, c config, o *serve.Options) (err 
 // readTopics begins to read Kafka's topics, if there are any, and says how that
 // goes in health and metrics.
 func (n *node) readTopics(c config, o *serve.Options) (err error) {
-	n.kafka, err = kafkasource.Start(c.Kafka, kafkasource.Node{Data: c.Data, Log: n.log, Appender: n.appender, Engine: n.engine, Logger: n.logger})
+	n.kafka, err = kafkasource.Start(c.Kafka, kafkasource.Node{Data: c.Data, Log: n.log, Appender: n.appender, Engine: n.engine, Redact: n.Redact, Logger: n.logger})
 	if err != nil || n.kafka == nil {
 		return err
 	}

@@ -54,6 +54,9 @@ type Config struct {
 	// DeadLetterTopic gets the records that are no events, besides the dead
 	// letters of the log; empty means none.
 	DeadLetterTopic string `yaml:"dead_letter_topic" env:"MILLRACE_KAFKA_DEAD_LETTER_TOPIC"`
+	// Tombstones is what a record with a key and no value is: dead_letter, or
+	// delete, of the user or item that the key names (event.ParseDeletion).
+	Tombstones string `yaml:"tombstones" env:"MILLRACE_KAFKA_TOMBSTONES"`
 	// CommitInterval is the least time between two commits of offsets.
 	CommitInterval time.Duration `yaml:"commit_interval" env:"MILLRACE_KAFKA_COMMIT_INTERVAL"`
 	Fetch          Fetch         `yaml:"fetch"`
@@ -106,11 +109,17 @@ const (
 	LostStop      = "stop"
 )
 
+// What records without a value are.
+const (
+	TombstoneLetter = "dead_letter"
+	TombstoneDelete = "delete"
+)
+
 // Default is the configuration in which nothing is set.
 func Default() Config {
 	return Config{
 		Config: kafkaclient.Default(), Group: "millrace", SessionTimeout: 10 * time.Second, Assignment: AssignGroup, Start: StartEarliest, WhenLost: LostStop,
-		PartitionedByUser: true, IdleTimeout: 30 * time.Second, CommitInterval: time.Second,
+		PartitionedByUser: true, IdleTimeout: 30 * time.Second, Tombstones: TombstoneLetter, CommitInterval: time.Second,
 		Fetch: Fetch{MaxMiB: 16, MaxPartitionMiB: 4, MaxConcurrent: 4, MaxWait: 500 * time.Millisecond},
 	}
 }
@@ -174,6 +183,8 @@ func (c *Config) Validate(types *event.Types) error {
 		return invalid("when_lost", "stop, earliest or latest", c.WhenLost)
 	case c.IdleTimeout < 0 || c.IdleTimeout > 24*time.Hour:
 		return invalid("idle_timeout", "0s to 24h", c.IdleTimeout)
+	case c.Tombstones != TombstoneLetter && c.Tombstones != TombstoneDelete:
+		return invalid("tombstones", "dead_letter or delete", c.Tombstones)
 	case c.CommitInterval < 10*time.Millisecond || c.CommitInterval > time.Hour:
 		return invalid("commit_interval", "10ms to 1h", c.CommitInterval)
 	}
@@ -224,6 +235,16 @@ func (c *Config) validateTopics(types *event.Types) error {
 func (c *Config) startTime() (time.Time, bool) {
 	t, err := time.Parse(time.RFC3339, c.Start)
 	return t, err == nil
+}
+
+// Deletion is what a record without a value deletes; ok is false if it is a record
+// like any other.
+func (c *Config) Deletion(key, value []byte) (change event.Change, ok bool) {
+	if c.Tombstones != TombstoneDelete || value != nil || len(key) == 0 {
+		return event.Change{}, false
+	}
+	change, bad := event.ParseDeletion(key)
+	return change, bad == nil
 }
 
 // OutOfOrderness are the bounds of topics that have one of their own, by the

@@ -39,6 +39,9 @@ type Options struct {
 	Decoder     func(*Topic) (format.Decoder, error)
 	Log         Log
 	DeadLetters DeadLetters
+	// Deleted is told of users whom a record has deleted, with the block of the
+	// log that has that; it does not wait. After a crash it may not be.
+	Deleted func(user string, block uint64)
 	// Settled returns when everything in the log is applied, so that Position
 	// tells how far it has got.
 	Settled func(context.Context) error
@@ -86,6 +89,9 @@ const (
 func Start(o Options) (*Consumer, error) {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Deleted == nil {
+		o.Deleted = func(string, uint64) {}
 	}
 	o.LookEvery = cmp.Or(o.LookEvery, lookEvery)
 	if o.Logger == nil {

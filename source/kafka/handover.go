@@ -58,7 +58,17 @@ func (s *session) handOver(ctx context.Context, name string, id int32, records [
 			s.batch.figures.repeated++
 			continue
 		}
-		if !r.Attrs.IsControl() {
+		change, deletes := s.c.o.Config.Deletion(r.Key, r.Value)
+		switch {
+		case r.Attrs.IsControl():
+		case deletes:
+			if err := s.submitDeletion(ctx, p, uint64(r.Offset), next > from, &change); err != nil {
+				return err
+			}
+			next = uint64(r.Offset) + 1
+			from = next
+			continue
+		default:
 			if err := s.decode(ctx, p, r); err != nil {
 				return err
 			}
@@ -122,13 +132,42 @@ func (s *session) submitBatch(ctx context.Context, p *partition, next uint64) er
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	s.next[p.source] = next
-	s.sent = append(s.sent, sent{t, p, next})
-	s.mu.Unlock()
-	s.c.status.read(p, &s.batch.figures)
-	s.batch.reset()
+	s.submitted(sent{ticket: t, partition: p, next: next})
 	return nil
+}
+
+// submitDeletion hands over the record at an offset, which deletes somebody or
+// something, after those before it that are in the batch.
+func (s *session) submitDeletion(ctx context.Context, p *partition, offset uint64, pending bool, change *event.Change) error {
+	if pending {
+		if err := s.submitBatch(ctx, p, offset); err != nil {
+			return err
+		}
+	}
+	t, err := s.submit(ctx, eventlog.Batch{
+		Kind: eventlog.Catalogue, Payload: event.AppendChange(nil, change), Count: 1,
+		Positions: []eventlog.Position{{Source: p.source, Next: offset + 1}},
+	})
+	if err != nil {
+		return err
+	}
+	d := sent{ticket: t, partition: p, next: offset + 1}
+	if change.Kind == event.DeleteUser {
+		d.deleted = change.User.ID
+	}
+	s.batch.figures.records++
+	s.submitted(d)
+	return nil
+}
+
+// submitted notes what is on its way.
+func (s *session) submitted(d sent) {
+	s.mu.Lock()
+	s.next[d.partition.source] = d.next
+	s.sent = append(s.sent, d)
+	s.mu.Unlock()
+	s.c.status.read(d.partition, &s.batch.figures)
+	s.batch.reset()
 }
 
 // submit hands a batch to the log; while its queue is full it waits.

@@ -2,7 +2,10 @@ package kafka
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -62,6 +65,85 @@ func TestRecordsThatComeAgainAreDropped(t *testing.T) {
 	}
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Records without a value delete whom or what their key names, at their place
+// between the others, or are dead letters: the configuration says which.
+func TestTombstones(t *testing.T) {
+	at := time.UnixMilli(1_600_000_000_000)
+	event1 := []byte(`{"user_id":"u","item_id":"i"}`)
+	records := []*kgo.Record{
+		{Offset: 0, Key: []byte("u"), Value: event1},
+		{Offset: 1, Key: []byte("u")},
+		{Offset: 2, Key: []byte("\x00item:i")},
+		{Offset: 3, Key: []byte("u"), Value: event1},
+		{Offset: 4, Key: []byte("u"), Value: event1},
+		{Offset: 5},                         // names nobody
+		{Offset: 6, Key: []byte("\x00odd")}, // no id
+		{Offset: 7, Key: []byte("v"), Value: []byte{}},
+		{Offset: 8, Key: []byte("v")},
+	}
+	for _, tombstones := range []string{TombstoneDelete, TombstoneLetter} {
+		log, err := eventlog.Open("log", eventlog.Options{FS: vfs.NewMem()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		appender := eventlog.NewAppender(log, eventlog.AppenderOptions{})
+		config := Default()
+		config.Topics, config.Tombstones = []Topic{{Name: "a"}}, tombstones
+		var deleted []string
+		c := &Consumer{o: Options{Config: config, Log: appender, DeadLetters: log, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+			Deleted: func(user string, block uint64) { deleted = append(deleted, fmt.Sprint(user, "@", block)) }}}
+		c.status.init(&c.o)
+		c.letters = &letters{c: c, stored: map[string]map[uint64]bool{}}
+		p := &partition{topic: &topic{&config.Topics[0], format.NewJSON(format.Mapping{RecordTime: true}, nil)}, source: Source("a", 0)}
+		s := &session{c: c, next: map[string]uint64{}, assigned: map[string]*partition{p.source: p}}
+		for _, r := range records {
+			r.Topic, r.Timestamp = "a", at
+			// One at a time, so that each is a block of its own.
+			if err := errors.Join(s.handOver(t.Context(), "a", 0, []*kgo.Record{r}), s.settle(0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		blocks := func(from uint64) (list []string) {
+			if err := log.Scan(from, func(b *eventlog.Block) error {
+				text := map[eventlog.Kind]string{eventlog.Events: "events", eventlog.Catalogue: "deletion"}[b.Kind]
+				list = append(list, fmt.Sprint(text, " ", b.Count, " to ", b.Positions[0].Next))
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return list
+		}
+		got, last := blocks(1), log.Last()
+		want, letters := []string{
+			"events 1 to 1", "deletion 1 to 2", "deletion 1 to 3", "events 1 to 4", "events 1 to 5", "events 0 to 6", "events 0 to 7", "events 0 to 8", "deletion 1 to 9",
+		}, 3
+		users := []string{"u@2", "v@9"}
+		if tombstones == TombstoneLetter {
+			want, letters, users = []string{
+				"events 1 to 1", "events 0 to 2", "events 0 to 3", "events 1 to 4", "events 1 to 5", "events 0 to 6", "events 0 to 7", "events 0 to 8", "events 0 to 9",
+			}, 6, nil
+		}
+		if !slices.Equal(got, want) || !slices.Equal(deleted, users) || log.DeadLetterCount() != letters {
+			t.Errorf("%s: %q, deleted %q, %d dead letters", tombstones, got, deleted, log.DeadLetterCount())
+		}
+		// All at once: what comes before a deletion is handed over before it.
+		delete(s.next, p.source)
+		if err := errors.Join(s.handOver(t.Context(), "a", 0, records), s.settle(0)); err != nil {
+			t.Fatal(err)
+		}
+		want = []string{"events 1 to 1", "deletion 1 to 2", "deletion 1 to 3", "events 2 to 8", "deletion 1 to 9"}
+		if tombstones == TombstoneLetter {
+			want = []string{"events 3 to 9"}
+		}
+		if got := blocks(last + 1); p.durable != 9 || !slices.Equal(got, want) {
+			t.Errorf("%s: durable up to %d, %q", tombstones, p.durable, got)
+		}
+		if err := errors.Join(appender.Close(), log.Close()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -72,6 +72,7 @@ type sent struct {
 	ticket    *eventlog.Ticket
 	partition *partition
 	next      uint64
+	deleted   string // the user whom it deletes, if it does
 }
 
 func newSession(c *Consumer) (*session, error) {
@@ -223,6 +224,9 @@ func (s *session) settle(most int) error {
 		first.partition.durable = first.next
 		s.c.status.durable(first.partition.source, first.next)
 		s.c.letters.passed(first.partition.source, first.next)
+		if first.deleted != "" {
+			s.c.o.Deleted(first.deleted, first.ticket.Block())
+		}
 		s.sent = s.sent[1:]
 	}
 	return nil

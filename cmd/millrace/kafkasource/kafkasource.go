@@ -28,19 +28,23 @@ type Node struct {
 	Log      *eventlog.Log
 	Appender *eventlog.Appender
 	Engine   *embedded.Engine
-	Logger   *slog.Logger
+	// Redact takes a user whom a block deletes out of the stored events.
+	Redact func(ctx context.Context, user string, block uint64) error
+	Logger *slog.Logger
 }
 
 // Topics are the topics that are read, and the registry that has the schemas of
 // their values.
 type Topics struct {
 	*kafka.Consumer
-	registry *schemaregistry.Client // nil if there is none
+	registry   *schemaregistry.Client // nil if there is none
+	redactions *redactions
 }
 
 // Close ends the reading.
 func (t *Topics) Close() {
 	t.Consumer.Close()
+	t.redactions.close()
 	if t.registry != nil {
 		t.registry.Close()
 	}
@@ -54,7 +58,7 @@ func Start(c kafka.Config, n Node) (*Topics, error) {
 	if c.InstanceID == "" {
 		c.InstanceID = instance(n.Data)
 	}
-	t := &Topics{}
+	t := &Topics{redactions: newRedactions(n.Redact, n.Logger)}
 	var err error
 	if c.SchemaRegistry.Enabled() {
 		if t.registry, err = schemaregistry.New(c.SchemaRegistry, n.Logger); err != nil {
@@ -66,10 +70,11 @@ func Start(c kafka.Config, n Node) (*Topics, error) {
 		Decoder: func(topic *kafka.Topic) (format.Decoder, error) {
 			return format.New(topic.Config, topic.Mapping, n.Engine.Types(), t.registry)
 		},
-		Log: n.Appender, DeadLetters: n.Log, Position: n.Engine.Position, Sources: n.Engine.Sources, Logger: n.Logger,
+		Log: n.Appender, DeadLetters: n.Log, Position: n.Engine.Position, Sources: n.Engine.Sources, Logger: n.Logger, Deleted: t.redactions.add,
 		Settled: func(ctx context.Context) error { return n.Engine.Wait(ctx, n.Log.Last()) },
 	})
 	if err != nil {
+		t.redactions.close()
 		return nil, err
 	}
 	return t, nil
