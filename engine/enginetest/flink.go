@@ -40,6 +40,7 @@ func Flink(t *testing.T, build Build, stream Stream, subtasks int, seed uint64) 
 		}
 		f.stream = append(f.stream, r)
 	}
+	f.kept = flinktest.Views(f.views.Put)
 	f.begin(nil)
 	for f.next < len(f.stream) {
 		f.step()
@@ -78,6 +79,7 @@ type hosted struct {
 	subtasks int
 	stream   []sourced
 	views    operatortest.Views
+	kept     flink.Views // views, as sessions write them
 	cluster  *flinktest.Cluster
 	losses   int
 	lag      int // after how many records, on average, the stages learn how far time has come
@@ -109,13 +111,13 @@ func (f *hosted) begin(from flinktest.Snapshot) {
 		if err != nil {
 			return nil, err
 		}
-		return &flink.Program{Topology: p.Topology, Source: flink.Records[event.Enriched](nil)}, nil
+		return &flink.Program{Topology: p.Topology, Views: f.kept, Source: flink.Records[event.Enriched](nil)}, nil
 	}
 	p, err := make(nil)
 	f.must(err)
 	plan, err := flink.NewPlan("enginetest", p, nil)
 	f.must(err)
-	worker := flink.NewWorker(flink.Options{Build: make, Views: flinktest.Views(f.views.Put), MemoryLimit: int64(f.random.IntN(2)) << 20})
+	worker := flink.NewWorker(flink.Options{Build: make, MemoryLimit: int64(f.random.IntN(2)) << 20})
 	f.cluster, err = flinktest.New(flinktest.Options{
 		Plan: plan, Dial: flinktest.Local(worker), Subtasks: f.subtasks, Partitions: 1, Seed: f.random.Uint64(), BatchItems: 1 + f.random.IntN(100),
 	}, from)

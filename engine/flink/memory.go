@@ -1,6 +1,7 @@
 package flink
 
 import (
+	"errors"
 	"fmt"
 
 	"millrace/operator"
@@ -58,7 +59,7 @@ func (s *Session) snapshot(in *body) error {
 		return err
 	}
 	if s.outbox != nil {
-		if err := s.outbox.drain(); err != nil {
+		if err := s.outbox.settled(); err != nil {
 			return err
 		}
 	}
@@ -67,10 +68,9 @@ func (s *Session) snapshot(in *body) error {
 		err := s.chain.source.state(func(name string, state []byte) error {
 			return s.result.state(SourceChain, operator.StateWrite{Key: []byte(name), Value: state})
 		})
-		if err != nil {
+		if err = errors.Join(err, s.sourceWatermark()); err != nil { // whether it is idle is said with every reply
 			return err
 		}
-		s.sourceWatermark() // whether it is idle is said with every reply
 	}
 	for at, t := range s.chain.tables {
 		if at < len(s.flush.open) && s.flush.open[at] { // the older values first

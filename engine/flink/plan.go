@@ -64,6 +64,8 @@ type PlanKey struct {
 // PlanSink is how records leave for a topic.
 type PlanSink struct {
 	Properties map[string]string `json:"properties"`
+	// Topics are all that records can name; nil if that is not known.
+	Topics []string `json:"topics,omitempty"`
 }
 
 // NewPlan describes a program. What is not the topology's, the caller adds.
@@ -72,7 +74,7 @@ func NewPlan(job string, p *Program, program []byte) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan := &Plan{Protocol: Version, Job: job, Program: program, Sinks: map[string]PlanSink{}}
+	plan := &Plan{Protocol: Version, Job: job, Program: program, Sinks: map[string]PlanSink{}, Views: p.Views != nil}
 	for c, stages := range l.chains {
 		chain := PlanChain{Name: l.name(c), Parallelism: l.nodes[stages[0]].Parallelism}
 		for _, i := range stages {

@@ -35,6 +35,8 @@ type Program struct {
 	// them, finds the key in one: that of every stage that reads the source. Nil
 	// if the chain SourceChain reads the source, and gives records their keys.
 	Key *PlanKey
+	// Views takes the answers; nil drops them.
+	Views Views
 	// Taps are told what ports emit.
 	Taps []pipeline.Tap
 	// Topics is put before the names of the topics that publications leave for,

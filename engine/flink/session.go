@@ -157,7 +157,7 @@ func (s *Session) open(in *body) error {
 	if p.Topics != nil {
 		s.topics = *p.Topics
 	}
-	if err := s.join(); err != nil {
+	if err := s.join(p.Views); err != nil {
 		return err
 	}
 	s.chain, err = newChain(l, c, links{subtask: h.subtask, views: s.view, cold: s.cold(), publish: s.publish})
@@ -221,7 +221,9 @@ func (s *Session) batch(in *body) error {
 		return err
 	}
 	if s.chain.source != nil {
-		s.sourceWatermark()
+		if err := s.sourceWatermark(); err != nil {
+			return err
+		}
 	}
 	s.counts.batches++
 	if err := s.writeBack(int(n)); err != nil {
@@ -322,12 +324,12 @@ func (s *Session) view(w operator.ViewWrite) {
 }
 
 // join begins the writing of answers.
-func (s *Session) join() error {
-	if s.worker.options.Views == nil {
+func (s *Session) join(views Views) error {
+	if views == nil {
 		return nil
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	w, err := s.worker.options.Views.Join(ctx, SessionInfo{s.hello.job, s.hello.chain, s.hello.subtask})
+	w, err := views.Join(ctx, SessionInfo{s.hello.job, s.hello.chain, s.hello.subtask})
 	if err != nil {
 		stop()
 		return fmt.Errorf("views: %w", err)

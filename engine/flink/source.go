@@ -225,15 +225,16 @@ func (s *Session) assigned(in *body) error {
 }
 
 // sourceWatermark adds to a reply how far event time has come in the partitions.
-func (s *Session) sourceWatermark() {
+func (s *Session) sourceWatermark() error {
 	mark, idle := s.chain.source.watermark()
 	s.result.idle = idle
 	if mark > s.chain.mark {
 		s.chain.mark, s.result.watermark = mark, mark
 	}
 	if s.outbox != nil && s.hello.subtask == 0 {
-		s.outbox.writer.Progress(s.chain.source.streamTime(), s.chain.mark)
+		return s.outbox.writer.Progress(s.chain.source.streamTime(), s.chain.mark)
 	}
+	return nil
 }
 
 // loadSource takes what was stored of partitions.

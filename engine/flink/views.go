@@ -29,9 +29,12 @@ type ViewWriter interface {
 	// Write returns when the answers are kept. An error that wraps ErrLost says
 	// that earlier ones are not any more; others are tried again.
 	Write(ctx context.Context, writes []operator.ViewWrite) error
+	// Check is an error that wraps ErrLost if the store has lost answers that
+	// were written. It is asked before a snapshot.
+	Check(ctx context.Context) error
 	// Progress notes how far the source has come, for readers; only the session
-	// of the first subtask of SourceChain says so.
-	Progress(streamTime, watermark event.Time)
+	// of the first subtask of SourceChain says so. Its error ends the session.
+	Progress(streamTime, watermark event.Time) error
 	// Close ends the writing.
 	Close()
 }
@@ -101,6 +104,14 @@ func (o *outbox) drain() error {
 	return o.err
 }
 
+// settled waits until all is written, and looks whether it still is.
+func (o *outbox) settled() error {
+	if err := o.drain(); err != nil {
+		return err
+	}
+	return o.patiently(func() error { return o.writer.Check(o.ctx) })
+}
+
 // run writes what waits, and ends when nothing does.
 func (o *outbox) run() {
 	o.mutex.Lock()
@@ -113,23 +124,30 @@ func (o *outbox) run() {
 		clear(list)
 		o.mutex.Lock()
 		o.spare, o.err = list, err
-		o.written += uint64(n)
+		if err == nil {
+			o.written += uint64(n)
+		}
 		o.changed.Broadcast()
 	}
 	o.busy = false
 	o.changed.Broadcast()
 }
 
-// write writes the last answer of each key, and tries again for a while.
+// write writes the last answer of each key.
 func (o *outbox) write(list []operator.ViewWrite) (int, error) {
 	list = latest(list)
+	return len(list), o.patiently(func() error { return o.writer.Write(o.ctx, list) })
+}
+
+// patiently does something that needs the store, and tries again for a while.
+func (o *outbox) patiently(do func() error) error {
 	for until := time.Now().Add(viewsPatience); ; {
-		err := o.writer.Write(o.ctx, list)
+		err := do()
 		switch {
 		case err == nil:
-			return len(list), nil
+			return nil
 		case errors.Is(err, ErrLost) || o.ctx.Err() != nil || time.Now().After(until):
-			return 0, fmt.Errorf("write answers: %w", err)
+			return fmt.Errorf("write answers: %w", err)
 		}
 		select {
 		case <-time.After(viewsPause):

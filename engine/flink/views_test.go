@@ -37,8 +37,9 @@ func (b *balky) Write(_ context.Context, writes []operator.ViewWrite) error {
 	return nil
 }
 
-func (b *balky) Progress(event.Time, event.Time) {}
-func (b *balky) Close()                          {}
+func (b *balky) Check(context.Context) error           { return nil }
+func (b *balky) Progress(event.Time, event.Time) error { return nil }
+func (b *balky) Close()                                {}
 
 // tick is what the test's view holds.
 type tick uint64
@@ -46,7 +47,7 @@ type tick uint64
 func (c tick) AppendBinary(dst []byte) ([]byte, error) { return fmt.Appendf(dst, "%d", c), nil }
 
 // counted is a program whose view counts each user's visits.
-func counted([]byte) (*flink.Program, error) {
+func counted(views flink.Views) (*flink.Program, error) {
 	t, source := operator.NewTopology[visit]()
 	operator.Add(source, operator.Stage[string, uint64, visit]{
 		Name: "counted", Version: 1, Key: func(v *visit) string { return v.User },
@@ -54,7 +55,7 @@ func counted([]byte) (*flink.Program, error) {
 			return &counting{operator.View[tick](p, "counts")}
 		},
 	})
-	return &flink.Program{Topology: t, Source: flink.Records[visit](nil)}, nil
+	return &flink.Program{Topology: t, Source: flink.Records[visit](nil), Views: views}, nil
 }
 
 type counting struct{ view *operator.ViewPort[tick] }
@@ -72,7 +73,7 @@ func (c *counting) Answer(user string, n *uint64)                      { c.view.
 
 func runCounted(t *testing.T, views flink.Views, limit int64, from flinktest.Snapshot) *flinktest.Cluster {
 	t.Helper()
-	p, err := counted(nil)
+	p, err := counted(views)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +81,7 @@ func runCounted(t *testing.T, views flink.Views, limit int64, from flinktest.Sna
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := flink.NewWorker(flink.Options{Build: counted, Views: views, MemoryLimit: limit})
+	w := flink.NewWorker(flink.Options{Build: func([]byte) (*flink.Program, error) { return counted(views) }, MemoryLimit: limit})
 	c, err := flinktest.New(flinktest.Options{Plan: plan, Dial: flinktest.Local(w), Subtasks: 2, Partitions: 1}, from)
 	if err != nil {
 		t.Fatal(err)

@@ -12,8 +12,6 @@ import (
 // Options are the parts that a worker is wired to.
 type Options struct {
 	Build Build
-	// Views takes the answers of all sessions; nil drops them.
-	Views Views
 	// MemoryLimit bounds the memory of live state, in bytes: what does not fit is
 	// read back from Flink. 0 is no bound.
 	MemoryLimit int64

@@ -59,7 +59,7 @@ func (h *Harness[T]) beginFlink(shards int) {
 // when all is loaded.
 func (r *hosted[T]) prepare(shards int, seed uint64) error {
 	r.topology.InProcess()
-	program := &flink.Program{Topology: r.topology, Source: flink.Records(&codec.Codec[T]{Load: func(in *wire.Reader, v *T) { *v = (*r.sources)[in.Uvarint()] }})}
+	program := &flink.Program{Topology: r.topology, Views: flinktest.Views(r.held.Put), Source: flink.Records(&codec.Codec[T]{Load: func(in *wire.Reader, v *T) { *v = (*r.sources)[in.Uvarint()] }})}
 	for _, n := range r.topology.Nodes() {
 		for _, port := range n.Outputs {
 			program.Taps = append(program.Taps, pipeline.Tap{Stage: n.Name, Port: port, Sink: func(int) operator.RawSink {
@@ -71,7 +71,7 @@ func (r *hosted[T]) prepare(shards int, seed uint64) error {
 	if err != nil {
 		return err
 	}
-	o := flink.Options{Build: func([]byte) (*flink.Program, error) { return program, nil }, Views: flinktest.Views(r.held.Put)}
+	o := flink.Options{Build: func([]byte) (*flink.Program, error) { return program, nil }}
 	if r.limited {
 		o.MemoryLimit = 1
 	}

@@ -50,8 +50,11 @@ func (w *viewWriter) Write(_ context.Context, writes []operator.ViewWrite) error
 	return nil
 }
 
+// Check is content.
+func (w *viewWriter) Check(context.Context) error { return nil }
+
 // Progress is for readers, of whom there are none.
-func (w *viewWriter) Progress(event.Time, event.Time) {}
+func (w *viewWriter) Progress(event.Time, event.Time) error { return nil }
 
 // Close has nothing to do.
 func (w *viewWriter) Close() {}
