@@ -17,6 +17,7 @@ import (
 	"millrace/cmd/millrace/checkpoints"
 	"millrace/cmd/millrace/collect"
 	"millrace/cmd/millrace/savepoint"
+	"millrace/cmd/millrace/worker"
 	"millrace/engine/checkpoint"
 	"millrace/engine/embedded"
 	"millrace/event"
@@ -286,3 +287,15 @@ func newCollect() *cobra.Command {
 // shutdownTimeout is how long requests that are under way may take when the
 // server is stopped.
 const shutdownTimeout = 10 * time.Second
+
+// workerWiring is what jobs on Flink are made of.
+func workerWiring() worker.Wiring {
+	return worker.Wiring{Build: buildProgram, Settings: func(name string, file []byte, environment map[string]string) (worker.Settings, error) {
+		c, err := readConfig(name, file, environment)
+		if err != nil {
+			return worker.Settings{}, err
+		}
+		record, err := programConfig(c)
+		return worker.Settings{Kafka: c.Kafka, Publish: c.Publish, Catalog: c.Catalog, Redis: c.Redis, Record: record}, err
+	}}
+}

@@ -171,17 +171,26 @@ func defaultWeights() map[string]float64 {
 
 // loadConfig reads the file, if a path is given, and the environment.
 func loadConfig(path string) (config, error) {
+	var b []byte
+	if path != "" {
+		var err error
+		if b, err = os.ReadFile(path); err != nil {
+			return defaultConfig(), fmt.Errorf("read configuration: %w", err)
+		}
+	}
+	return readConfig(path, b, nil)
+}
+
+// readConfig reads the text of a file, if it has a path, and an environment; nil
+// is that of the process.
+func readConfig(path string, b []byte, environment map[string]string) (config, error) {
 	c := defaultConfig()
 	if path != "" {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return c, fmt.Errorf("read configuration: %w", err)
-		}
 		if err := checkSettings(b); err != nil {
 			return c, fmt.Errorf("configuration %s: %w", path, err)
 		}
 		c.EventTypes = nil // a list in the file replaces the default one
-		err = yaml.NewDecoder(bytes.NewReader(b), yaml.Strict()).Decode(&c)
+		err := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict()).Decode(&c)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return c, fileError(path, err)
 		}
@@ -189,7 +198,7 @@ func loadConfig(path string) (config, error) {
 			c.EventTypes = defaultWeights()
 		}
 	}
-	if err := env.Parse(&c); err != nil {
+	if err := env.ParseWithOptions(&c, env.Options{Environment: environment}); err != nil {
 		return c, environmentError(err)
 	}
 	return c, c.validate()

@@ -78,7 +78,7 @@ func newCommand() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	profileCPU(root)
 	root.PersistentFlags().String("log-level", "info", "debug, info, warn or error; logs go to standard error")
-	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify(), newSavepoint(), newCheckpoints(), newCollect(), job.New(newLogger), worker.New(newLogger), doctor.New(examined), newVersion())
+	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify(), newSavepoint(), newCheckpoints(), newCollect(), job.New(newLogger), worker.New(newLogger, workerWiring()), doctor.New(examined), newVersion())
 	return root
 }
 
