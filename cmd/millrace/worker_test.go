@@ -168,7 +168,7 @@ func (j *hostedJob) run(before func(record int)) (restarts int) {
 // to without anything going wrong, also if Redis is emptied on the way.
 func TestWorkersKeepAnswersInRedis(t *testing.T) {
 	server := redistest.Start(t)
-	text := fmt.Sprintf("kafka:\n  brokers: [127.0.0.1:1]\n  topics: [{topic: user-events}]\n  dead_letter_topic: dead\nredis: {addresses: [%q]}\n"+
+	text := fmt.Sprintf("kafka:\n  brokers: [127.0.0.1:1]\n  topics: [{topic: user-events}]\n  dead_letter_topic: dead\n  tombstones: delete\nredis: {addresses: [%q]}\n"+
 		"publish: {enabled: true}\n", server.Address)
 	plan, builder := planWorker(t, text)
 	want := operatortest.Views{}

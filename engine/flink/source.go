@@ -28,8 +28,10 @@ type Verdict struct {
 	Punctuation bool
 	// Letter, if not nil, says what is wrong with a record that is none.
 	Letter []byte
-	// Deleted, if not empty, is a user who is to be forgotten: there is no record.
+	// Deleted, if not empty, is the id of a user or an item, as Subject says, that
+	// is to be forgotten: there is no record.
 	Deleted string
+	Subject operator.Subject
 }
 
 // Topics is a Source of partitions with raw records.
@@ -201,7 +203,7 @@ func (s *Session) raw(in *body) error {
 		s.counts.outputs++
 		return s.result.output(s.letters, operator.Meta{Time: r.Time, Watermark: m.Watermark}, r.Key, v.Letter)
 	case v.Deleted != "":
-		return s.chain.forget(m, appendForget(nil, operator.SubjectUser, v.Deleted), s.emit, s.sendForget(m))
+		return s.chain.forget(m, appendForget(nil, v.Subject, v.Deleted), s.emit, s.sendForget(m))
 	}
 	return nil
 }

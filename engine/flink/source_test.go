@@ -105,7 +105,7 @@ func visits([]byte) (*flink.Program, error) {
 func decodeVisit(r *flink.Raw, _ event.Time, v *visit) (flink.Verdict, error) {
 	switch {
 	case r.Value == nil:
-		return flink.Verdict{Deleted: string(r.Key)}, nil
+		return flink.Verdict{Deleted: string(r.Key), Subject: operator.SubjectUser}, nil
 	case r.Key == nil:
 		return flink.Verdict{Letter: fmt.Appendf(nil, "%s@%d %s", r.Partition, r.Offset, r.Value)}, nil
 	}

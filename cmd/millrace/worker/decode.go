@@ -14,6 +14,7 @@ import (
 	"millrace/engine/flink"
 	"millrace/event"
 	"millrace/internal/schemaregistry"
+	"millrace/operator"
 	"millrace/operator/watermark"
 	"millrace/source"
 	"millrace/source/format"
@@ -24,6 +25,7 @@ import (
 type decoder struct {
 	program *embedded.Program
 	topics  map[string]format.Decoder
+	config  kafka.Config
 	logger  *slog.Logger
 }
 
@@ -32,7 +34,7 @@ type decoder struct {
 const decodePause = 500 * time.Millisecond
 
 func newDecoder(c kafka.Config, p *embedded.Program, logger *slog.Logger) (*decoder, error) {
-	d := &decoder{program: p, topics: map[string]format.Decoder{}, logger: logger}
+	d := &decoder{program: p, topics: map[string]format.Decoder{}, config: c, logger: logger}
 	var registry *schemaregistry.Client
 	if c.SchemaRegistry.Enabled() {
 		var err error
@@ -76,16 +78,18 @@ func split(partition string) (topic string, number int32) {
 	return partition[:at], number
 }
 
-// decode makes an event of a record. One without a value deletes the user that its
-// key names.
+// decode makes an event of a record, or a deletion of one without a value.
 func (d *decoder) decode(r *flink.Raw, now event.Time, e *event.Enriched) (flink.Verdict, error) {
 	topic, number := split(r.Partition)
 	decode := d.topics[topic]
-	switch {
-	case decode == nil:
+	if decode == nil {
 		return flink.Verdict{}, fmt.Errorf("topic %q is not one that is read", topic)
-	case r.Value == nil && len(r.Key) > 0:
-		return flink.Verdict{Deleted: string(r.Key)}, nil
+	}
+	if change, ok := d.config.Deletion(r.Key, r.Value); ok {
+		if change.Kind == event.DeleteItem {
+			return flink.Verdict{Deleted: change.Item.ID, Subject: operator.SubjectItem}, nil
+		}
+		return flink.Verdict{Deleted: change.User.ID, Subject: operator.SubjectUser}, nil
 	}
 	record := format.Record{Topic: topic, Key: r.Key, Value: r.Value, Time: r.Time}
 	ctx, cancel := context.WithTimeout(context.Background(), openPatience)
