@@ -48,6 +48,9 @@ type Config struct {
 	// TakeOver lets the catalogue of another data directory that is in the
 	// database be replaced by this one's.
 	TakeOver bool `yaml:"take_over" env:"TAKE_OVER"`
+	// Shared says that the database is no copy of a log: the servers that answer
+	// from it write it themselves.
+	Shared bool `yaml:"shared" env:"SHARED"`
 }
 
 // TLS encrypts the connection. Where it is not enabled, the DSN says.
@@ -118,6 +121,10 @@ func (c *Config) Validate(section string) error {
 		return bad("dsn", "nothing, as driver is sqlite: a file in the data directory; or driver mysql or postgres", "one")
 	case c.Driver == SQLite && c.TLS != (TLS{}):
 		return bad("tls", "nothing, as driver is sqlite", "settings")
+	case c.Driver == SQLite && c.Shared:
+		return bad("shared", "false, as driver is sqlite", "true")
+	case c.Shared && c.TakeOver:
+		return bad("take_over", "false, as shared is true: what is in the database stays", "true")
 	case c.Driver != SQLite && c.DSN == "":
 		return bad("dsn", c.Driver+"://USER:PASSWORD@HOST:PORT/DATABASE", "nothing")
 	case c.MaxOpenConnections < 2 || c.MaxOpenConnections > 10_000:

@@ -379,29 +379,6 @@ func (c config) policy() checkpoint.Policy {
 	return p
 }
 
-// validateSystems is validate for the sections of other systems.
-func (c config) validateSystems(types *event.Types) error {
-	if err := c.Kafka.Validate(types); err != nil {
-		return err
-	}
-	if err := c.Publish.Validate(&c.Kafka.Config); err != nil {
-		return err
-	}
-	if err := c.Collect.Validate(types); err != nil {
-		return fmt.Errorf("configuration: %w", err)
-	}
-	if err := c.Catalog.Validate("catalog"); err != nil {
-		return err
-	}
-	if err := c.Likes.Validate(types, &c.Kafka.Config); err != nil {
-		return err
-	}
-	if err := c.Redis.Validate(); err != nil {
-		return fmt.Errorf("configuration: %w", err)
-	}
-	return nil
-}
-
 func (c config) validate() error {
 	switch {
 	case c.Data == "":

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"millrace/operator/watermark"
 	"millrace/recommend"
 	"millrace/recommend/clean"
+	"millrace/source/kafka"
 )
 
 // programVersion is the version of the configuration record's form.
@@ -93,4 +95,30 @@ func duplicates() embedded.Duplicates {
 		Stage: clean.StageName, Port: clean.PortDuplicates,
 		Row: func(record any) int { return record.(*clean.Duplicate).Row },
 	}
+}
+
+// validateSystems is validate for the sections of other systems.
+func (c config) validateSystems(types *event.Types) error {
+	if err := c.Kafka.Validate(types); err != nil {
+		return err
+	}
+	if err := c.Publish.Validate(&c.Kafka.Config); err != nil {
+		return err
+	}
+	if err := c.Collect.Validate(types); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	if err := c.Catalog.Validate("catalog"); err != nil {
+		return err
+	}
+	if err := c.Likes.Validate(types, &c.Kafka.Config); err != nil {
+		return err
+	}
+	if c.Catalog.Shared && (!c.Kafka.Enabled() || c.Kafka.Tombstones != kafka.TombstoneDelete) {
+		return errors.New("configuration: catalog.shared: want kafka.brokers, and kafka.tombstones: delete, as deletions of users and items go to the topic of events")
+	}
+	if err := c.Redis.Validate(); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	return nil
 }

@@ -66,8 +66,8 @@ type UserDeletion struct {
 		UserID      string `json:"user_id"`
 		Known       bool   `json:"known" doc:"Whether the catalogue knew the user. Everything was done all the same."`
 		Block       uint64 `json:"block" doc:"The block of the log that holds the deletion: state, views and catalogue are without the user since."`
-		LogRedacted bool   `json:"log_redacted" doc:"The user's stored events can not be read any more."`
-		DeadLetters bool   `json:"dead_letters_purged" doc:"The user's dead letters were dropped."`
+		LogRedacted bool   `json:"log_redacted" doc:"The user's stored events can not be read any more. False where they are in topics, which keep what they have for as long as their retention says."`
+		DeadLetters bool   `json:"dead_letters_purged" doc:"The user's dead letters were dropped. False where they are in a topic."`
 	}
 }
 
@@ -281,14 +281,19 @@ func (a *API) deleteUser(ctx context.Context, in *UserInput) (*UserDeletion, err
 		return nil, err
 	}
 	a.active.forget(in.ID)
-	if err := a.parts.DeadLetters.Purge(in.ID); err != nil {
+	purged, redacted := true, true
+	if err := a.parts.DeadLetters.Purge(in.ID); errors.Is(err, ErrRetained) {
+		purged = false
+	} else if err != nil {
 		return nil, fmt.Errorf("the user is deleted, but not their dead letters; ask again: %w", err)
 	}
-	if err := a.parts.Redactor.Redact(ctx, in.ID, block); err != nil {
+	if err := a.parts.Redactor.Redact(ctx, in.ID, block); errors.Is(err, ErrRetained) {
+		redacted = false
+	} else if err != nil {
 		return nil, fmt.Errorf("the user is deleted, but not redacted from the stored events; ask again: %w", err)
 	}
 	out := &UserDeletion{}
 	out.Body.UserID, out.Body.Known, out.Body.Block = in.ID, known, block
-	out.Body.LogRedacted, out.Body.DeadLetters = true, true
+	out.Body.LogRedacted, out.Body.DeadLetters = redacted, purged
 	return out, nil
 }

@@ -22,6 +22,9 @@ var (
 	// engine, the database. Clients are told the text of the whole error, so it
 	// holds no path and no address of the server's.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrRetained says that what names a deleted user is kept elsewhere, where it is
+	// for others to end: in topics.
+	ErrRetained = errors.New("kept elsewhere")
 	// ErrCursor is the error of a cursor that was not given out.
 	ErrCursor = errors.New("unknown cursor")
 	// ErrRecipe is the error of a recipe that there is none of.

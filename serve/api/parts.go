@@ -275,14 +275,16 @@ type DeadLetters interface {
 	List(cursor string, n int) (letters []DeadLetter, next string, err error)
 	// Count is how many are kept.
 	Count() int
-	// Purge drops the letters of a user.
+	// Purge drops the letters of a user; ErrRetained says that they are not this
+	// system's to drop.
 	Purge(user string) error
 }
 
 // Redactor takes a deleted user out of stored events.
 type Redactor interface {
 	// Redact makes the events of a user before a block unreadable for ever
-	// and returns when that is durable. The error is ErrUnavailable.
+	// and returns when that is durable. The error is ErrUnavailable, or
+	// ErrRetained where they are not this system's to redact.
 	Redact(ctx context.Context, user string, block uint64) error
 }
 

@@ -58,6 +58,10 @@ const stateFormat = "1"
 // KeysFigure is the figure that says how many keys a view has.
 func KeysFigure(name string) string { return "keys:" + name }
 
+// NoPositions is the figure that is 1 where the owner never tells positions, so
+// that nobody waits for them.
+const NoPositions = "no_positions"
+
 // parseState reads the fields; false means that there is no state.
 func parseState(values []any) (State, bool, error) {
 	text := make([]string, len(fields))

@@ -56,6 +56,12 @@ func (f *front) openCatalogue(ctx context.Context) (Catalogue, error) {
 		defer close(s.done)
 		s.follower.Run(following)
 	}()
+	if c.Shared {
+		f.shared = &sharedCatalogue{inSQL: s, deletions: f.topic.topic}
+		if err := f.shared.open(ctx); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
 	return s, nil
 }
 
@@ -122,18 +128,7 @@ func (s *inSQL) Wait(ctx context.Context, _ redis.State) error {
 	if err != nil {
 		return fmt.Errorf("catalogue: %w", err)
 	}
-	tick := time.NewTicker(sqlLook)
-	defer tick.Stop()
-	for {
-		if block, ok := s.follower.Block(); ok && block >= applied {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	return s.waitBlock(ctx, applied)
 }
 
 // Known is a user of the database.

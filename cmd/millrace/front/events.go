@@ -11,6 +11,7 @@ import (
 	"millrace/serve/api"
 	"millrace/serve/forward"
 	"millrace/source/kafka"
+	"millrace/view/redis"
 )
 
 // topicIngest sends events to a topic of Kafka, which an engine reads. They are
@@ -93,6 +94,9 @@ func (t *topicTicket) Block() uint64 {
 	return i.last
 }
 
+// errNotTold is what those hear who wait for events that are computed on Flink.
+var errNotTold = fmt.Errorf("%w: kafka has it, and the views will show it, but jobs on Flink do not tell when: use wait=durable", api.ErrUnavailable)
+
 // wait returns once the batch of a number is in the views.
 func (f *front) wait(ctx context.Context, number uint64) error {
 	i := f.topic
@@ -102,6 +106,9 @@ func (f *front) wait(ctx context.Context, number uint64) error {
 	i.mutex.Unlock()
 	if sent == nil {
 		return errElsewhere
+	}
+	if f.reader.Figure(redis.NoPositions) != 0 {
+		return errNotTold
 	}
 	want := map[string]uint64{}
 	for partition, offset := range sent.Places() {
@@ -117,7 +124,8 @@ func (f *front) wait(ctx context.Context, number uint64) error {
 // them, if there is one. Whoever sent them was told in any case.
 type topicLetters struct {
 	noLetters
-	topic *forward.Topic // nil: there is none
+	topic  *forward.Topic // nil: there is none
+	shared bool           // no engine has any
 }
 
 // Append sends letters, and returns when the brokers have them.
@@ -129,16 +137,33 @@ func (l topicLetters) Append(list []api.DeadLetter) error {
 	for k, letter := range list {
 		records[k] = forward.Record{Value: letter.Raw}
 	}
-	sent, err := l.topic.Send(records)
+	if err := send(l.topic, records); err != nil {
+		return fmt.Errorf("dead letters: %w", err)
+	}
+	return nil
+}
+
+// Purge is not for fronts whose engine keeps them. A topic keeps what it has, for
+// as long as its retention says.
+func (l topicLetters) Purge(user string) error {
+	if l.shared {
+		return api.ErrRetained
+	}
+	return l.noLetters.Purge(user)
+}
+
+// send sends records and returns when the brokers have them.
+func send(topic *forward.Topic, records []forward.Record) error {
+	sent, err := topic.Send(records)
 	if errors.Is(err, forward.ErrFull) {
 		return fmt.Errorf("%w: %w", api.ErrOverloaded, err)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: dead letters: %w", api.ErrUnavailable, err)
+		return fmt.Errorf("%w: %w", api.ErrUnavailable, err)
 	}
 	<-sent.Done()
 	if sent.Err() != nil {
-		return fmt.Errorf("%w: dead letters: %w", api.ErrUnavailable, forward.ErrBrokers)
+		return fmt.Errorf("%w: %w", api.ErrUnavailable, forward.ErrBrokers)
 	}
 	return nil
 }

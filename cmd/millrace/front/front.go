@@ -73,10 +73,6 @@ func Serve(ctx context.Context, o Options, ready func(*serve.Server) error) (err
 	defer func() { err = errors.Join(err, client.Close()) }()
 	f := &front{options: o, reader: reader.New(reader.Options{Client: client, Eager: userViews(), Logger: o.Logger})}
 	defer f.reader.Close()
-	if f.catalogue, err = f.openCatalogue(ctx); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.catalogue.Close()) }()
 	if o.Redis.Engine != "" {
 		if f.engine, err = forward.New(o.Redis.Engine, o.Redis.EngineKey, o.Logger); err != nil {
 			return err
@@ -90,6 +86,10 @@ func Serve(ctx context.Context, o Options, ready func(*serve.Server) error) (err
 		}
 		defer stop()
 	}
+	if f.catalogue, err = f.openCatalogue(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.catalogue.Close()) }()
 	f.route()
 	if err := f.serveLikes(ctx); err != nil {
 		return err
@@ -116,6 +116,7 @@ func (f *front) openTopics() (stop func(), err error) {
 		return nil, err
 	}
 	f.topic = newTopicIngest(topic, o.Redis.EventsTopic)
+	f.letters.shared = o.Catalog.Shared
 	if o.DeadLetterTopic == "" {
 		return topic.Close, nil
 	}
@@ -156,8 +157,9 @@ type front struct {
 	options   Options
 	reader    *reader.Reader
 	catalogue Catalogue
-	engine    *forward.Engine // nil: there is nobody to pass anything on to
-	topic     *topicIngest    // nil: events go to the engine
+	shared    *sharedCatalogue // the catalogue, nil if an engine writes it
+	engine    *forward.Engine  // nil: there is nobody to pass anything on to
+	topic     *topicIngest     // nil: events go to the engine
 	letters   topicLetters
 	likes     *likes.Service // nil: they are the engine's
 
@@ -211,10 +213,20 @@ func (f *front) forward(pattern string) http.Handler {
 		return nil
 	case pattern == "POST /v1/events":
 		return http.HandlerFunc(f.events)
-	case !strings.HasPrefix(pattern, "GET ") && (strings.Contains(pattern, " /v1/items") || strings.Contains(pattern, " /v1/users")):
+	case f.shared != nil && isCatalogue(pattern):
+		if !f.catalogue.Loaded() {
+			return f.early
+		}
+		return nil
+	case !strings.HasPrefix(pattern, "GET ") && isCatalogue(pattern):
 		return f.applied // catalogue writes are answered when they are visible everywhere
 	}
 	return f.passed
+}
+
+// isCatalogue reports whether a route is of items and users.
+func isCatalogue(pattern string) bool {
+	return strings.Contains(pattern, " /v1/items") || strings.Contains(pattern, " /v1/users")
 }
 
 // events passes events on.

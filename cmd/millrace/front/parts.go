@@ -20,6 +20,9 @@ func (f *front) parts() api.Parts {
 		p.Ingest, p.DeadLetters, p.RepeatsUnknown = f.topic, f.letters, true
 		p.Systems = append(p.Systems, api.System{Name: "kafka", Err: f.topic.topic.Err})
 	}
+	if f.shared != nil {
+		p.Ingest, p.Redactor = sharedIngest{f.topic, f.shared}, sharedRedactor{f}
+	}
 	if f.likes != nil {
 		p.Systems = append(p.Systems, api.System{Name: "likes", Err: f.likes.Err})
 	}
@@ -55,8 +58,13 @@ func (e elsewhere) Wait(ctx context.Context, number uint64) error {
 	return e.front.wait(ctx, number)
 }
 
-// WaitCatalog is not for fronts.
-func (e elsewhere) WaitCatalog(context.Context, uint64) error { return errElsewhere }
+// WaitCatalog is for fronts that write the catalogue.
+func (e elsewhere) WaitCatalog(ctx context.Context, block uint64) error {
+	if e.front.shared == nil {
+		return errElsewhere
+	}
+	return e.front.shared.waitBlock(ctx, block)
+}
 
 // Duplicates are not known here.
 func (e elsewhere) Duplicates(uint64, int, int) int { return 0 }

@@ -31,6 +31,9 @@ func Open(ctx context.Context, c database.Config, data string) (*sqlstore.Store,
 	if c.Driver == database.SQLite || c.Driver == "" {
 		return sqlite.Open(ctx, filepath.Join(data, savepoint.CatalogFile))
 	}
+	if c.Shared {
+		return nil, fmt.Errorf("%w: catalog.shared: want false: a server with an engine keeps the catalogue in its log, and a copy in its database. It is for servers with --views redis", database.ErrConfig)
+	}
 	name, err := owner(data)
 	if err != nil {
 		return nil, fmt.Errorf("catalog: %w", err)
@@ -40,7 +43,7 @@ func Open(ctx context.Context, c database.Config, data string) (*sqlstore.Store,
 		return nil, err
 	}
 	if err := store.Claim(ctx, name, c.TakeOver); err != nil {
-		if errors.Is(err, sqlstore.ErrOwner) {
+		if errors.Is(err, sqlstore.ErrOwner) || errors.Is(err, sqlstore.ErrShared) {
 			err = fmt.Errorf("%w: name an empty one in catalog.dsn, or set catalog.take_over to replace what it holds by what this one knows", err)
 		}
 		return nil, errors.Join(err, store.Close())

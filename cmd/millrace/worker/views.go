@@ -122,7 +122,8 @@ func (l *leader) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		l.mutex.Lock()
-		a := redis.Advance{Phase: redis.Live, Stands: true, Shared: true, Block: uint64(time.Now().UnixMilli()), StreamTime: l.streamTime, Watermark: l.watermark}
+		a := redis.Advance{Phase: redis.Live, Stands: true, Shared: true, Block: uint64(time.Now().UnixMilli()), StreamTime: l.streamTime, Watermark: l.watermark,
+			Figures: []any{redis.NoPositions, 1}}
 		l.mutex.Unlock()
 		err := l.lease.Advance(ctx, &a)
 		if errors.Is(err, redis.ErrFenced) || errors.Is(err, redis.ErrLost) {
