@@ -139,6 +139,9 @@ func foundText(field, expected, text string) *FieldError {
 	return unexpected(field, expected, []byte(text))
 }
 
+// IsID reports whether a text can be the id of a user or an item.
+func IsID(id string) bool { return checkID("", id) == nil }
+
 func checkID(field, id string) *FieldError {
 	if id == "" || len(id) > MaxIDBytes || !isPlainText(id) {
 		return foundText(field, expectedID, id)

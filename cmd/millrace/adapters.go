@@ -16,6 +16,7 @@ import (
 	"millrace/catalog/sqlstore"
 	"millrace/cmd/millrace/checkpoints"
 	"millrace/cmd/millrace/collect"
+	"millrace/cmd/millrace/export"
 	"millrace/cmd/millrace/savepoint"
 	"millrace/cmd/millrace/worker"
 	"millrace/engine/checkpoint"
@@ -25,6 +26,7 @@ import (
 	"millrace/recommend"
 	"millrace/recommend/rank"
 	"millrace/serve/api"
+	"millrace/source/kafka"
 	"millrace/view"
 )
 
@@ -297,5 +299,25 @@ func workerWiring() worker.Wiring {
 		}
 		record, err := programConfig(c)
 		return worker.Settings{Kafka: c.Kafka, Publish: c.Publish, Catalog: c.Catalog, Redis: c.Redis, Record: record}, err
+	}}
+}
+
+// openNamed opens the log of a data directory, which is given a name if it has none.
+func openNamed(data string) (*eventlog.Log, error) {
+	log, err := openStored(data) // which makes none
+	if err != nil {
+		return nil, err
+	}
+	if err := log.Close(); err != nil {
+		return nil, err
+	}
+	return openLog(data, eventlog.Options{})
+}
+
+// exporting is what the command export is wired to.
+func exporting() export.Wiring {
+	return export.Wiring{Open: openStored, OpenNamed: openNamed, Logger: newLogger, Config: func(file string) (kafka.Config, string, error) {
+		c, err := loadConfig(file)
+		return c.Kafka, c.Data, err
 	}}
 }

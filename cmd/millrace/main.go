@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"millrace/cmd/millrace/doctor"
+	"millrace/cmd/millrace/export"
 	"millrace/cmd/millrace/job"
 	"millrace/cmd/millrace/worker"
 )
@@ -78,7 +79,7 @@ func newCommand() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	profileCPU(root)
 	root.PersistentFlags().String("log-level", "info", "debug, info, warn or error; logs go to standard error")
-	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify(), newSavepoint(), newCheckpoints(), newCollect(), job.New(newLogger), worker.New(newLogger, workerWiring()), doctor.New(examined), newVersion())
+	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify(), newSavepoint(), newCheckpoints(), newCollect(), export.New(exporting()), job.New(newLogger), worker.New(newLogger, workerWiring()), doctor.New(examined), newVersion())
 	return root
 }
 

@@ -113,15 +113,20 @@ func (r verifyResult) print(c *cobra.Command) error {
 	return err
 }
 
-// openStored opens the log of a data directory that should be there.
+// openStored opens the log of a data directory that should be there, to be read.
 func openStored(data string) (*eventlog.Log, error) {
+	return openLog(data, eventlog.Options{ReadOnly: true})
+}
+
+// openLog opens the log of a data directory that should be there.
+func openLog(data string, o eventlog.Options) (*eventlog.Log, error) {
 	if err := checkData(data); err != nil {
 		return nil, err
 	}
 	if _, err := os.Stat(data); err != nil {
 		return nil, fmt.Errorf("--data %s: no such directory; give the one of millrace serve or millrace replay", data)
 	}
-	log, err := eventlog.Open(filepath.Join(data, logFolder), eventlog.Options{ReadOnly: true})
+	log, err := eventlog.Open(filepath.Join(data, logFolder), o)
 	switch {
 	case errors.Is(err, eventlog.ErrNotFound):
 		return nil, fmt.Errorf("--data %s: holds no event log; give the directory of millrace serve or millrace replay", data)

@@ -1,0 +1,196 @@
+// Package export takes the events of a stored log out of it: to a topic of Kafka,
+// which other engines read, or as JSON Lines.
+package export
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"millrace/event"
+	"millrace/event/wire"
+	"millrace/eventlog"
+	"millrace/internal/kafkaclient"
+	"millrace/operator/publish"
+	"millrace/sink"
+	"millrace/sink/kafka"
+)
+
+// Result is what an export has done.
+type Result struct {
+	// Events and Deletions have left with this run; Before is the block up to
+	// which an earlier one had come.
+	Events    int    `json:"events"`
+	Deletions int    `json:"deletions"`
+	Before    uint64 `json:"before"`
+	Block     uint64 `json:"block"` // the last one of the log
+	// Nameless are events of users who were deleted: they stay here, as they have
+	// no id that anybody would take.
+	Nameless int     `json:"nameless"`
+	Seconds  float64 `json:"elapsed_s"`
+}
+
+// batchRecords is how many records are committed together, unless a block has
+// more.
+const batchRecords = 20_000
+
+// commitTimeout bounds one commit.
+const commitTimeout = time.Minute
+
+// Topic sends the events to a topic, keyed by their users, each once, however
+// often it is interrupted and called again: how far it is, is committed with
+// them.
+func Topic(ctx context.Context, log *eventlog.Log, brokers kafkaclient.Config, topic string, partitions int, deletions bool, logger *slog.Logger) (r Result, err error) {
+	config := kafka.Default()
+	config.Enabled, config.Name, config.Prefix, config.Partitions = true, "export-"+topic, "", partitions
+	if err := config.Validate(); err != nil {
+		return r, fmt.Errorf("--topic %q: want the name of a topic", topic)
+	}
+	to, err := kafka.New(config, brokers, nil, logger)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, to.Close()) }()
+	identity, err := log.Identity()
+	if err != nil {
+		return r, err
+	}
+	opening, stop := context.WithTimeout(ctx, commitTimeout)
+	defer stop()
+	at, err := to.Open(opening)
+	if err != nil {
+		return r, fmt.Errorf("%w (%s)", err, to.Words(err))
+	}
+	if at.Log != "" && at.Log != identity {
+		return r, fmt.Errorf("topic %s has the events of another log already: name another --topic", topic)
+	}
+	e := &exporter{topic: topic, deletions: deletions, sink: to, progress: sink.Progress{Log: identity, Run: rand.Text(), Block: at.Block}}
+	e.result.Before = at.Block
+	err = e.scan(ctx, log, at.Block+1, func() error {
+		if e.waiting < batchRecords {
+			return nil
+		}
+		return e.commit(ctx)
+	})
+	if err == nil {
+		err = e.commit(ctx)
+	}
+	if left := to.LeftOut(); err == nil && left > 0 {
+		err = fmt.Errorf("%d events are larger than %d KiB and were left out", left, config.MaxRecordKiB)
+	}
+	return e.result, err
+}
+
+// Lines writes the events as JSON Lines, which millrace replay reads.
+func Lines(ctx context.Context, log *eventlog.Log, out io.Writer) (Result, error) {
+	w := bufio.NewWriter(out)
+	e := &exporter{}
+	err := e.scan(ctx, log, 1, func() error {
+		for _, b := range e.blocks {
+			for _, r := range b.Records {
+				if _, err := w.Write(append(bytes.Clone(r.Value), '\n')); err != nil {
+					return err
+				}
+			}
+		}
+		e.take()
+		return nil
+	})
+	return e.result, errors.Join(err, w.Flush())
+}
+
+// exporter makes records of the blocks of a log.
+type exporter struct {
+	topic     string
+	deletions bool // are records without a value
+	sink      sink.Sink
+	progress  sink.Progress
+
+	blocks  []sink.Block // not committed
+	waiting int          // their records
+	events  int          // among these
+	result  Result
+}
+
+// scan makes records of all blocks from one on, and calls each after every one.
+func (e *exporter) scan(ctx context.Context, log *eventlog.Log, from uint64, each func() error) error {
+	return log.Scan(from, func(b *eventlog.Block) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		records, err := e.records(b)
+		if err != nil {
+			return fmt.Errorf("block %d: %w", b.Number, err)
+		}
+		e.blocks = append(e.blocks, sink.Block{Number: b.Number, Time: b.Time, Records: records})
+		e.waiting += len(records)
+		e.result.Block = b.Number
+		return each()
+	})
+}
+
+// records are those of a block.
+func (e *exporter) records(b *eventlog.Block) (list []publish.Record, err error) {
+	r := wire.NewReader(b.Payload)
+	switch b.Kind {
+	case eventlog.Events:
+		var names event.Names
+		for range b.Count {
+			var one event.Event
+			event.ReadEvent(r, &one, &names)
+			if r.Err() != nil {
+				return nil, r.Err()
+			}
+			if !event.IsID(one.User) {
+				e.result.Nameless++
+				continue
+			}
+			e.events++
+			list = append(list, publish.Record{Topic: e.topic, Key: one.User, Value: json.RawMessage(event.AppendJSON(nil, &one))})
+		}
+	case eventlog.Catalogue:
+		for range b.Count {
+			change := event.ReadChange(r)
+			if r.Err() != nil {
+				return nil, r.Err()
+			}
+			key := event.DeletionKey(&change)
+			if _, bad := event.ParseDeletion(key); !e.deletions || key == nil || bad != nil {
+				continue
+			}
+			list = append(list, publish.Record{Topic: e.topic, Key: string(key)})
+		}
+	}
+	return list, nil
+}
+
+// commit commits what waits.
+func (e *exporter) commit(ctx context.Context) error {
+	if len(e.blocks) == 0 {
+		return nil
+	}
+	ctx, stop := context.WithTimeout(ctx, commitTimeout)
+	defer stop()
+	p := e.progress
+	p.Block = e.blocks[len(e.blocks)-1].Number
+	if err := e.sink.Commit(ctx, e.blocks, p); err != nil {
+		return err
+	}
+	e.progress = p
+	e.take()
+	return nil
+}
+
+// take counts what has left.
+func (e *exporter) take() {
+	e.result.Events += e.events
+	e.result.Deletions += e.waiting - e.events
+	e.blocks, e.waiting, e.events = e.blocks[:0], 0, 0
+}
