@@ -141,7 +141,8 @@ stop() {
 
 # client is Flink's own command line.
 client() {
-  FLINK_CONF_DIR=$dir exec java -Xmx512m "@$home/java.args" org.apache.flink.client.cli.CliFrontend "$@"
+  logging | sed 's/= info/= error/' >"$dir/client-log4j2.properties"
+  FLINK_CONF_DIR=$dir exec java -Xmx512m "@$home/java.args" "-Dlog4j.configurationFile=$dir/client-log4j2.properties" org.apache.flink.client.cli.CliFrontend "$@"
 }
 
 case ${1:-} in

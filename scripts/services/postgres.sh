@@ -37,8 +37,9 @@ start() {
   if [ ! -d "$dir/data" ]; then
     echo millrace >"$dir/password"
     chmod 644 "$dir/password"
-    as_user "$bin/initdb" -D "$dir/data" -U millrace --pwfile="$dir/password" -A scram-sha-256 --locale=C -E UTF8 >&2
-    echo 'CREATE DATABASE millrace' | as_user "$bin/postgres" --single -D "$dir/data" postgres >&2
+    as_user "$bin/initdb" -D "$dir/data" -U millrace --pwfile="$dir/password" -A scram-sha-256 --locale=C -E UTF8 >"$data/postgres-initdb.log" 2>&1 ||
+      fail "initdb has failed: see $data/postgres-initdb.log"
+    echo 'CREATE DATABASE millrace' | as_user "$bin/postgres" --single -D "$dir/data" postgres >>"$data/postgres-initdb.log" 2>&1
   fi
   if [ "$(id -u)" = 0 ]; then
     launch postgres setpriv --reuid=postgres --regid=postgres --init-groups "$bin/postgres" -D "$dir/data" -p "$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories=
