@@ -79,3 +79,11 @@ func security(err error, section string) string {
 	}
 	return ""
 }
+
+// Rights are those that a section's user needs on the tables: import only reads.
+func Rights(section string) string {
+	if section == "import" {
+		return "SELECT"
+	}
+	return "ALL"
+}

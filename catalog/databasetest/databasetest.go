@@ -87,10 +87,6 @@ func Open(t testing.TB, c database.Config) *sql.DB {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { _ = db.Close() }) // its connections may be dead with a server that was killed
 	return db
 }

@@ -54,7 +54,7 @@ func answered(err error, section, user, name string) string {
 	case 1049: // ER_BAD_DB_ERROR
 		return fmt.Sprintf("there is no database %s: CREATE DATABASE %s CHARACTER SET utf8mb4, or correct %s.dsn", name, name, section)
 	case 1044, 1142, 1143, 1227, 1370: // denied for a database, table, column, ...
-		return fmt.Sprintf("user %s lacks a right: GRANT ALL ON %s.* TO %s (%s)", user, name, user, answer.Message)
+		return fmt.Sprintf("user %s lacks a right: GRANT %s ON %s.* TO %s (%s)", user, database.Rights(section), name, user, answer.Message)
 	case 1040, 1203, 1226: // too many connections
 		return fmt.Sprintf("the server has too many connections: lower %s.max_open_connections, or raise its max_connections", section)
 	case 1129, 1130: // host blocked, host not allowed

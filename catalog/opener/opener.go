@@ -39,8 +39,12 @@ func Connect(c database.Config) (*sql.DB, sqlstore.Dialect, error) {
 	return nil, sqlstore.Dialect{}, fmt.Errorf("%w: driver: want %s or %s, got %q", database.ErrConfig, database.MySQL, database.PostgreSQL, c.Driver)
 }
 
-// Explain puts words to an error of a database, where there are any.
+// Explain puts words to an error of a database, where there are any; nil stays
+// nil.
 func Explain(err error, section string, c database.Config) error {
+	if err == nil {
+		return nil
+	}
 	switch c.Driver {
 	case database.MySQL:
 		return mysql.Explain(err, section, c)

@@ -63,6 +63,9 @@ func answered(err error, section, user, name string) string {
 	case "3D000":
 		return fmt.Sprintf("there is no database %s: CREATE DATABASE %s, or correct %s.dsn", name, name, section)
 	case "42501":
+		if database.Rights(section) == "SELECT" {
+			return fmt.Sprintf("user %s lacks a right: GRANT SELECT ON ALL TABLES IN SCHEMA public TO %s, and USAGE of a schema of another name (%s)", user, user, answer.Message)
+		}
 		return fmt.Sprintf("user %s lacks a right: GRANT ALL ON DATABASE %s TO %s, and on its schema (%s)", user, name, user, answer.Message)
 	case "3F000":
 		return "there is no schema to create tables in: " + answer.Message

@@ -29,6 +29,7 @@ import (
 	"millrace/recommend/cohort"
 	"millrace/recommend/rank"
 	"millrace/source/kafka"
+	"millrace/source/table"
 	"millrace/state"
 	"millrace/state/kind"
 	"millrace/view/redis"
@@ -88,6 +89,8 @@ type config struct {
 	Ingest     ingestConfig       `yaml:"ingest"`
 	// Catalog is where the catalogue is kept in SQL.
 	Catalog database.Config `yaml:"catalog" envPrefix:"MILLRACE_CATALOG_"`
+	// Import are a shop's own tables that the catalogue is kept like.
+	Import table.Config `yaml:"import" envPrefix:"MILLRACE_IMPORT_"`
 	// Likes is the likes service.
 	Likes likes.Config `yaml:"likes"`
 	// GCHeadroomMiB is how much garbage may gather between two collections of a
@@ -154,6 +157,7 @@ func defaultConfig() config {
 		Publish:            publishing.Default(),
 		Redis:              redis.DefaultConfig(),
 		Likes:              likes.Default(),
+		Import:             table.Default(),
 
 		CheckpointToleratedFailures: anyNumber,
 	}

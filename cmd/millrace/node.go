@@ -22,6 +22,7 @@ import (
 	"millrace/cmd/millrace/publishing"
 	"millrace/cmd/millrace/savepoint"
 	"millrace/cmd/millrace/sqldata"
+	"millrace/cmd/millrace/tables"
 	"millrace/engine/checkpoint"
 	"millrace/engine/embedded"
 	"millrace/eventlog"
@@ -56,6 +57,7 @@ type node struct {
 	publishing *publishing.Service // nil if nothing is published
 	savepoints *savepoint.Service  // nil but in a server
 	kafka      *kafkasource.Topics // nil but in a server that reads topics
+	tables     *tables.Import      // nil but in a server that imports tables
 	likes      *likes.Service      // nil but in a server that has it enabled
 	undone     error               // why the state from before a restore was put back, nil if it was not
 
@@ -314,7 +316,7 @@ func (n *node) close() error {
 	if n.kafka != nil {
 		n.kafka.Close()
 	}
-	errs = append(errs, n.likes.Close())
+	errs = append(errs, n.likes.Close(), n.tables.Close())
 	if n.savepoints != nil {
 		n.savepoints.Close()
 	}
@@ -369,6 +371,17 @@ func (n *node) serveSavepoints(c config) error {
 		Engine: n.engine, State: n.state, Log: n.log, Logger: n.logger,
 	})
 	return nil
+}
+
+// importTables begins to import a shop's own tables, if there are any.
+func (n *node) importTables(c config, o *serve.Options) (err error) {
+	n.tables, err = tables.Start(c.Import, tables.Node{
+		Log: n.log, Appender: n.appender, Engine: n.engine, Catalog: n.catalog, Redact: n.Redact, Logger: n.logger,
+	})
+	if err == nil && n.tables != nil {
+		o.Parts.Systems = append(o.Parts.Systems, api.System{Name: "import", Err: n.tables.Err})
+	}
+	return err
 }
 
 // serveLikes begins the likes service, if it is enabled, and says how that goes in

@@ -111,6 +111,9 @@ func (c config) validateSystems(types *event.Types) error {
 	if err := c.Catalog.Validate("catalog"); err != nil {
 		return err
 	}
+	if err := c.Import.Validate(); err != nil {
+		return err
+	}
 	if err := c.Likes.Validate(types, &c.Kafka.Config); err != nil {
 		return err
 	}

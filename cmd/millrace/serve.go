@@ -176,6 +176,9 @@ func serveNode(ctx context.Context, cfg config, options serve.Options, ready fun
 	if err := n.readTopics(cfg, &options); err != nil {
 		return err
 	}
+	if err := n.importTables(cfg, &options); err != nil {
+		return err
+	}
 	if err := n.serveLikes(ctx, cfg, &options); err != nil {
 		return err
 	}
