@@ -58,8 +58,8 @@ func New(read func(config string) (Settings, error)) *cobra.Command {
 		Use:   "doctor",
 		Short: "Check every system that a configuration names, and say what to do",
 		Long: `Looks at the data directory, the address to listen on, the object store, and at Kafka,
-Redis, the SQL database and the schema registry if the configuration names them, as
-the server would use them. It may run beside a server. Exit code 1 if something has failed.`,
+Redis, the SQL databases, imported tables and the schema registry if the configuration
+names them, as the server would use them. It may run beside a server. Exit code 1 if something has failed.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			settings, err := read(f.config)

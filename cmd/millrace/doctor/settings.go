@@ -5,6 +5,7 @@ import (
 	"millrace/cmd/millrace/publishing"
 	sink "millrace/sink/kafka"
 	"millrace/source/kafka"
+	"millrace/source/table"
 	"millrace/view/redis"
 )
 
@@ -19,6 +20,8 @@ type Settings struct {
 	Redis   redis.Config
 	// Catalog is the database of the catalogue.
 	Catalog database.Config
+	// Import are tables that are read into the catalogue.
+	Import table.Config
 }
 
 // checks are those of all systems that are named.
@@ -35,6 +38,9 @@ func (s *Settings) checks() []Check {
 	}
 	if d := s.Catalog.Driver; d == database.MySQL || d == database.PostgreSQL {
 		list = append(list, SQL("catalog", s.Catalog))
+	}
+	if s.Import.Enabled() {
+		list = append(list, Tables(s.Import))
 	}
 	if s.Redis.Enabled() {
 		list = append(list, Redis(s.Redis))
