@@ -25,17 +25,34 @@ func TestTransactionsOfABroker(t *testing.T) {
 	}
 }
 
+// A real broker has no transaction of a sink that does without.
+func TestAtLeastOnceOfABroker(t *testing.T) {
+	broker := services.Kafka(t, services.KafkaOptions{})
+	sinktest.RunAtLeastOnce(t, func(t *testing.T) sinktest.Target { return atLeastOnce(newTarget(t, []string{broker.Address})) })
+	transactions, err := broker.Admin().ListTransactions(t.Context(), nil, nil)
+	if err != nil || len(transactions) > 0 {
+		t.Errorf("%v, %v: want no transactions", transactions.TransactionalIDs(), err)
+	}
+}
+
 // The broker is killed and stopped at any moment while records are published:
-// each is there once, in order, and the publisher goes on by itself.
+// each is there once, or at least once, in order, and the publisher goes on by
+// itself.
 func TestABrokerThatIsKilled(t *testing.T) {
 	broker := services.Kafka(t, services.KafkaOptions{})
-	g := newTarget(t, []string{broker.Address})
+	t.Run(ExactlyOnce, func(t *testing.T) { killBroker(t, broker, newTarget(t, []string{broker.Address}), sinktest.Same) })
+	t.Run(AtLeastOnce, func(t *testing.T) {
+		killBroker(t, broker, atLeastOnce(newTarget(t, []string{broker.Address})), sinktest.Cover)
+	})
+}
+
+func killBroker(t *testing.T, broker *services.KafkaServer, g *target, agree func(t *testing.T, got, want []publish.Record)) {
 	s := g.sink("killed")
 	p := sink.NewPublisher(sink.Options{Sink: s, Log: "LOG", Words: s.Words, MaxRecords: 20_000})
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(context.Background()) }()
 
-	const blocks, each = 3000, 20
+	const blocks, each = 2500, 20
 	var want []publish.Record
 	put := make(chan struct{})
 	go func() {
@@ -70,7 +87,7 @@ func TestABrokerThatIsKilled(t *testing.T) {
 		t.Error(err)
 	}
 	t.Logf("%+v", status)
-	sinktest.Same(t, g.Records(), want)
+	agree(t, g.Records(), want)
 }
 
 func waitFor(t *testing.T, what string, ok func() bool) {
