@@ -19,7 +19,10 @@ func TestScripts(t *testing.T) {
 		"kafka": {"KAFKA_PORT", "KAFKA_CONTROLLER_PORT"}, "redis": {"REDIS_PORT"}, "mariadb": {"MARIADB_PORT"},
 		"postgres": {"POSTGRES_PORT"}, "flink": {"FLINK_PORT", "FLINK_RPC_PORT"},
 	} {
-		t.Run(name, func(t *testing.T) { testScript(t, name, variables) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testScript(t, name, variables)
+		})
 	}
 }
 
@@ -64,6 +67,8 @@ func testScript(t *testing.T, name string, variables []string) {
 	run("status", "runs on", true)
 	run("stop", "has stopped", true)
 	run("status", "is not running", true)
-	run("start", "is up", true) // on the data that it had
-	run("stop", "has stopped", true)
+	if name != "flink" { // which keeps no data, and takes its time
+		run("start", "is up", true) // on the data that it had
+		run("stop", "has stopped", true)
+	}
 }
