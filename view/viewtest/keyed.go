@@ -1,8 +1,10 @@
 package viewtest
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -50,8 +52,25 @@ func RunKeyed(t *testing.T, open func(t *testing.T) view.Store) {
 		})
 	}
 	t.Run("agrees with a model", func(t *testing.T) {
+		fewerChecks(t)
 		rapid.Check(t, func(rt *rapid.T) { checkModel(rt, open(t), false) })
 	})
+}
+
+// keyedChecks is how many random schedules a store of another process is tried
+// with: a hundred, as elsewhere, take two minutes where each read is three trips.
+const keyedChecks = "25"
+
+// fewerChecks has a test's rapid.Check make keyedChecks, unless all are wanted.
+func fewerChecks(t *testing.T) {
+	checks := flag.Lookup("rapid.checks")
+	if os.Getenv("MILLRACE_SOAK") != "" || checks.Value.String() != checks.DefValue {
+		return
+	}
+	t.Cleanup(func() { _ = checks.Value.Set(checks.DefValue) })
+	if err := checks.Value.Set(keyedChecks); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func testSameAgain(t *testing.T, s view.Store) {
