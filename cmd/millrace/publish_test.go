@@ -147,11 +147,11 @@ func (k *killing) describe() {
 func TestPublishingThroughKills(t *testing.T) {
 	broker := services.Kafka(t, services.KafkaOptions{})
 	t.Run(kafka.ExactlyOnce, func(t *testing.T) {
-		data := publishThroughKills(t, broker, 12, publishTo(broker))
+		data := publishThroughKills(t, broker, 8, publishTo(broker))
 		sinktest.Same(t, committed(t, broker, "millrace."), cleanPublications(t, data, 3))
 	})
 	t.Run(kafka.AtLeastOnce, func(t *testing.T) {
-		data := publishThroughKills(t, broker, 8, append(publishTo(broker),
+		data := publishThroughKills(t, broker, 4, append(publishTo(broker),
 			"MILLRACE_PUBLISH_DELIVERY="+kafka.AtLeastOnce, "MILLRACE_PUBLISH_NAME=repeating", "MILLRACE_PUBLISH_PREFIX=repeated."))
 		got := publishedTo(t, broker, "repeated.", kgo.ReadUncommitted())
 		want := cleanPublications(t, data, 3)
@@ -177,8 +177,8 @@ func publishThroughKills(t *testing.T, broker *services.KafkaServer, rounds int,
 	k.describe()
 	_ = server.Process.Kill()
 	_ = server.Wait()
-	if testing.Short() {
-		rounds /= 2
+	if os.Getenv("MILLRACE_SOAK") != "" {
+		rounds *= 5
 	}
 	for round := range rounds {
 		if round%4 != 3 {
