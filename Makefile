@@ -49,6 +49,9 @@ fuzz: ## fuzz every parser for FUZZTIME each (default 20s)
 bench: ## measure the figures of docs/benchmarks.md and print them as a table
 	./scripts/bench.sh
 
+bench-services: ## measure Kafka to log, publishing, and fronts over Redis, on a broker and a Redis of its own
+	./scripts/bench-services.sh $(BENCHSERVICES)
+
 bench-flink: ## run the reference jobs here and on Apache Flink in turns (needs Java and Maven)
 	./scripts/bench-flink.sh $(BENCHFLINK)
 
@@ -61,4 +64,4 @@ soak: ## thousands of simulated crashes, 300 real kills, all of MovieLens withou
 demo: ## server, generated shop traffic and dashboard
 	$(GO) run ./cmd/millrace demo
 
-.PHONY: flink test-flink bench-flink bench-flink-host help build services services-stop test test-race test-browser test-integration test-s3 lint fuzz bench soak demo
+.PHONY: flink test-flink bench-services bench-flink bench-flink-host help build services services-stop test test-race test-browser test-integration test-s3 lint fuzz bench soak demo

@@ -34,6 +34,24 @@ type loader struct {
 	items  []string
 	at     time.Time // the event time that new events carry
 	failed atomic.Int64
+	first  sync.Once
+	why    error // of the first that failed
+}
+
+// fail counts a request that failed.
+func (l *loader) fail(err error) {
+	l.failed.Add(1)
+	l.first.Do(func() { l.why = err })
+}
+
+// failures are nil, or say how many requests of loaders failed, and why one did.
+func failures(loaders ...*loader) error {
+	for _, l := range loaders {
+		if n := l.failed.Load(); n > 0 {
+			return fmt.Errorf("%d requests to %s failed, the first with %w", n, l.url, l.why)
+		}
+	}
+	return nil
 }
 
 func measureServing(ctx context.Context, binary, data string, length time.Duration) ([]figure, error) {
@@ -60,10 +78,7 @@ func measureServing(ctx context.Context, binary, data string, length time.Durati
 		f.measured = latencies(l.mixed(ctx, rate, length))
 		figures = append(figures, f)
 	}
-	if n := l.failed.Load(); n > 0 {
-		return figures, fmt.Errorf("%d requests failed", n)
-	}
-	return figures, nil
+	return figures, failures(l)
 }
 
 // mixed asks for lists at a rate while events arrive.
@@ -97,8 +112,12 @@ func (l *loader) prepare() error {
 		l.items = append(l.items, i.ID)
 	}
 	l.at = trending.AsOf
+	prefix, err := userPrefix(l.url)
+	if err != nil {
+		return err
+	}
 	for u := 1; u <= 6000; u++ {
-		l.users = append(l.users, fmt.Sprint(u))
+		l.users = append(l.users, fmt.Sprint(prefix, u))
 	}
 	if len(l.items) == 0 {
 		return fmt.Errorf("no trending items in the loaded data")
@@ -167,7 +186,7 @@ func (l *loader) paced(ctx context.Context, rate int, length time.Duration, fn f
 				due := began.Add(time.Duration(i) * time.Second / time.Duration(rate))
 				time.Sleep(time.Until(due))
 				if err := fn(int(i)); err != nil {
-					l.failed.Add(1)
+					l.fail(err)
 					continue
 				}
 				took := time.Since(due).Microseconds()

@@ -29,14 +29,18 @@ func main() {
 	data := flag.String("data", "../shared/data/ml-1m", "a MovieLens folder; if it is absent, generated traffic is used")
 	seconds := flag.Int("seconds", 10, "how long each load runs")
 	loaded := flag.String("loaded", "", "a data directory that is loaded already: only serving is measured")
-	redis := flag.String("redis", "", "the address of a Redis: with -loaded, two fronts that read views there are measured instead")
+	redis := flag.String("redis", "", "the address of a Redis: two fronts that read views there are measured instead")
+	broker := flag.String("kafka", "", "the address of a broker: reading a topic, and publishing results, is measured instead")
+	events := flag.Int("events", 1_000_000, "with -kafka, how many events the topic has")
 	flag.Parse()
 	length := time.Duration(*seconds) * time.Second
 	var figures []figure
 	var err error
 	switch {
+	case *broker != "":
+		figures, err = measureTopics(context.Background(), *binary, *broker, *events)
 	case *redis != "":
-		figures, err = measureFronts(context.Background(), *binary, *loaded, *redis, length)
+		figures, err = measureFronts(context.Background(), *binary, *data, *loaded, *redis, length)
 	case *loaded != "":
 		figures, err = measureServing(context.Background(), *binary, *loaded, length)
 	default:
@@ -65,13 +69,8 @@ func run(ctx context.Context, binary, data string, length time.Duration) ([]figu
 		return figures, err
 	}
 	figures = append(figures, figure{"start to ready, empty directory", "< 0.3 s", seconds(empty)})
-	if _, err := os.Stat(data); errors.Is(err, os.ErrNotExist) {
-		if data, err = generate(ctx, binary, dir); err != nil {
-			return figures, err
-		}
-	}
 	loaded := filepath.Join(dir, "loaded")
-	rows, err := measureReplay(ctx, binary, data, loaded)
+	rows, err := load(ctx, binary, data, dir, loaded)
 	figures = append(figures, rows...)
 	if err != nil {
 		return figures, err
@@ -86,6 +85,17 @@ func run(ctx context.Context, binary, data string, length time.Duration) ([]figu
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
+
+// load imports a MovieLens folder, or generated traffic where it is absent, and
+// measures that.
+func load(ctx context.Context, binary, data, dir, into string) (rows []figure, err error) {
+	if _, err := os.Stat(data); errors.Is(err, os.ErrNotExist) {
+		if data, err = generate(ctx, binary, dir); err != nil {
+			return nil, err
+		}
+	}
+	return measureReplay(ctx, binary, data, into)
+}
 
 // generate makes traffic where MovieLens is absent.
 func generate(ctx context.Context, binary, dir string) (string, error) {
