@@ -185,6 +185,14 @@ func (l *Lease) checkMarks(ctx context.Context) error {
 	return err
 }
 
+// Release lets another owner take the lease at once. What readers know of the
+// owner stays as it is.
+func (l *Lease) Release(ctx context.Context) error {
+	return l.client.trip(ctx, func(p redis.Pipeliner) {
+		releaseScript.EvalSha(ctx, p, []string{l.client.stateKey()}, l.token)
+	})
+}
+
 // Epoch is the present one.
 func (l *Lease) Epoch() uint64 { return l.epoch }
 

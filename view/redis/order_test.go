@@ -143,6 +143,18 @@ func TestLease(t *testing.T) {
 	if err := next.Check(ctx); err != nil {
 		t.Errorf("nothing was lost: %v", err)
 	}
+	for _, l := range []*redis.Lease{first, next} { // one that was replaced has nothing to let go of
+		if err := l.Release(ctx); err != nil {
+			t.Fatal(err)
+		}
+		other, _, err := client.Claim(ctx, redis.Owner{ID: "b", Host: "two"})
+		if l == first && !errors.Is(err, redis.ErrFenced) || l == next && err != nil {
+			t.Fatalf("another owner: %v", err)
+		}
+		if err == nil {
+			next = other
+		}
+	}
 	server.Do("FLUSHALL")
 	if err := next.Advance(ctx, &advance); !errors.Is(err, redis.ErrLost) {
 		t.Errorf("after a flush: %v, want ErrLost", err)

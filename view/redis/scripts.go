@@ -88,6 +88,12 @@ redis.call('HSET', KEYS[1], 'format', '1', 'owner', ARGV[1], 'token', ARGV[2], '
   'epoch', string.format('%.0f', next), 'heard', string.format('%.0f', now))
 return {1, string.format('%.0f', next), token and 1 or 0}`)
 
+// releaseScript has an owner, whose token is ARGV[1], not be waited for.
+var releaseScript = redis.NewScript(`
+if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'heard', '0')
+return 1`)
+
 // advanceScript notes how far an owner has come: KEYS are the state, the
 // positions and the changes; ARGV is the token, how long they are kept, how
 // many changes are kept, the number of fields of the state, of positions and of
@@ -127,4 +133,4 @@ redis.call('SET', KEYS[1], string.format('%.0f', next))
 return string.format('%.0f', next)`)
 
 // scripts are all of them.
-var scripts = []*redis.Script{writeScript, sweepScript, writeFieldsScript, sweepFieldsScript, claimScript, advanceScript, joinScript}
+var scripts = []*redis.Script{writeScript, sweepScript, writeFieldsScript, sweepFieldsScript, claimScript, releaseScript, advanceScript, joinScript}
