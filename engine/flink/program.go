@@ -39,13 +39,17 @@ type Program struct {
 	Views Views
 	// Taps are told what ports emit.
 	Taps []pipeline.Tap
-	// Topics is put before the names of the topics that publications leave for,
-	// see operator/publish; nil publishes nothing.
-	Topics *string
+	// Publish says what a publication leaves as; nil publishes nothing.
+	Publish Publish
 	// Sinks are stages that Flink takes the place of, by name: what takes their
 	// inputs, "result" or "topic:NAME".
 	Sinks map[string]string
 }
+
+// Publish says which topic a publication leaves for, see operator/publish, and
+// with what value; an empty topic leaves it out. The error is of a system that
+// has to be asked, and ends the session.
+type Publish func(r *publish.Record) (topic string, value []byte, err error)
 
 // Build makes the program that a plan describes, anew for each connection.
 type Build func(program []byte) (*Program, error)
@@ -186,7 +190,7 @@ func newLayout(p *Program) (*layout, error) {
 
 // leave adds the edges for publications and for dead letters.
 func (l *layout) leave() {
-	if l.program.Topics != nil {
+	if l.program.Publish != nil {
 		for c, stages := range l.chains {
 			if slices.ContainsFunc(stages, func(i int) bool { return len(operator.PortsOf[publish.Record](l.nodes[i])) > 0 }) {
 				l.edges = append(l.edges, edge{c, nowhere, SinkTopics})

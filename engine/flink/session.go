@@ -39,7 +39,7 @@ type Session struct {
 	stop    context.CancelFunc
 	answers []operator.ViewWrite // of the batch
 
-	topics    string // is put before the names of topics
+	prepare   Publish
 	published []byte // scratch
 }
 
@@ -100,8 +100,7 @@ func (s *Session) answer(kind byte, b []byte) (err error) {
 	case kind == frameLoad && s.chain != nil && !s.began:
 		return s.ok(s.restore(&in))
 	case kind == frameStart && s.chain != nil && !s.began:
-		s.began = true
-		return s.ok(in.err("START"))
+		return s.ok(s.begin(&in))
 	case kind == frameBatch && s.began:
 		return s.batch(&in)
 	case kind == frameSnapshot && s.began:
@@ -113,6 +112,20 @@ func (s *Session) answer(kind byte, b []byte) (err error) {
 		return io.EOF
 	}
 	return fmt.Errorf("%w: a frame of type %d out of turn", ErrProtocol, kind)
+}
+
+// begin ends the loading of state. The answers of all that was loaded are kept
+// then: snapshots, which are taken when all sessions have begun, tell readers that
+// nothing is missing.
+func (s *Session) begin(in *body) error {
+	if err := in.err("START"); err != nil {
+		return err
+	}
+	s.began = true
+	if s.outbox == nil {
+		return nil
+	}
+	return s.outbox.drain()
 }
 
 // ok says that a request was done.
@@ -153,10 +166,7 @@ func (s *Session) open(in *body) error {
 	}
 	s.hello = h
 	s.letters = l.to(c, func(sink string) bool { return strings.HasPrefix(sink, SinkTopic) })
-	s.topics = ""
-	if p.Topics != nil {
-		s.topics = *p.Topics
-	}
+	s.prepare = p.Publish
 	if err := s.join(p.Views); err != nil {
 		return err
 	}
@@ -308,12 +318,20 @@ func (s *Session) sendForget(m operator.Meta) func(edge int, key, payload []byte
 // publish has a publication leave: its payload is the name of the topic, after
 // its length in two bytes, and the value.
 func (s *Session) publish(edge int, m operator.Meta, r *publish.Record) {
-	topic := s.topics + r.Topic
-	s.published = append(append(appendU16(s.published[:0], len(topic)), topic...), r.Value...)
-	s.counts.outputs++
-	if err := s.result.output(edge, m, []byte(r.Key), s.published); err != nil && s.failed == nil {
-		s.failed = err
+	if s.failed != nil {
+		return
 	}
+	topic, value, err := s.prepare(r)
+	switch {
+	case err != nil:
+		s.failed = fmt.Errorf("publish: %w", err)
+		return
+	case topic == "":
+		return
+	}
+	s.published = append(append(appendU16(s.published[:0], len(topic)), topic...), value...)
+	s.counts.outputs++
+	s.failed = s.result.output(edge, m, []byte(r.Key), s.published)
 }
 
 // view takes an answer.
@@ -329,7 +347,7 @@ func (s *Session) join(views Views) error {
 		return nil
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	w, err := views.Join(ctx, SessionInfo{s.hello.job, s.hello.chain, s.hello.subtask})
+	w, err := views.Join(ctx, SessionInfo{s.hello.job, s.hello.chain, s.hello.subtask, s.hello.checkpoint != 0})
 	if err != nil {
 		stop()
 		return fmt.Errorf("views: %w", err)

@@ -92,13 +92,17 @@ func visits([]byte) (*flink.Program, error) {
 		Name: "rows", Version: 1, Key: func(s *total) string { return s.User },
 		New: func(*operator.Ports) operator.Operator[string, struct{}, total] { return rows{} },
 	})
-	prefix := "shop."
 	return &flink.Program{
-		Topology: t, Topics: &prefix, Sinks: map[string]string{"rows": "result"},
+		Topology: t, Publish: intoShop, Sinks: map[string]string{"rows": "result"},
 		Source: flink.Topics[visit]{Decode: decodeVisit, Apart: true, Idle: 1000, Letters: "dead", Watermarks: func(string) watermark.Strategy {
 			return watermark.NewBoundedOutOfOrderness(10)
 		}},
 	}, nil
+}
+
+// intoShop publishes to topics with a prefix.
+func intoShop(r *publish.Record) (topic string, value []byte, err error) {
+	return "shop." + r.Topic, r.Value, nil
 }
 
 // decodeVisit takes "NAME" of a user, who is the key; nothing deletes the user.

@@ -22,6 +22,8 @@ type Views interface {
 type SessionInfo struct {
 	Job, Chain string
 	Subtask    int
+	// Restored says that there is state: answers will come before records do.
+	Restored bool
 }
 
 // ViewWriter writes a session's answers. Its methods are called one at a time.

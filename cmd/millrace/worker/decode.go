@@ -33,15 +33,8 @@ type decoder struct {
 // as a schema registry.
 const decodePause = 500 * time.Millisecond
 
-func newDecoder(c kafka.Config, p *embedded.Program, logger *slog.Logger) (*decoder, error) {
+func newDecoder(c kafka.Config, p *embedded.Program, registry *schemaregistry.Client, logger *slog.Logger) (*decoder, error) {
 	d := &decoder{program: p, topics: map[string]format.Decoder{}, config: c, logger: logger}
-	var registry *schemaregistry.Client
-	if c.SchemaRegistry.Enabled() {
-		var err error
-		if registry, err = schemaregistry.New(c.SchemaRegistry, logger); err != nil {
-			return nil, err
-		}
-	}
 	for _, t := range topics(c) {
 		decode, err := format.New(t.Config, t.Mapping, p.Types, registry)
 		if err != nil {

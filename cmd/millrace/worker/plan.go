@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,7 +57,7 @@ func (w *Builder) Plan(ctx context.Context, file string) (*flink.Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--config: %w", err)
 	}
-	p := program{Name: file, Config: string(text), Environment: environment()}
+	p := program{Submission: rand.Text(), Name: file, Config: string(text), Environment: environment()}
 	b, err := json.Marshal(p)
 	if err != nil {
 		return nil, err

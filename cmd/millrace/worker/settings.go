@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,7 +17,10 @@ import (
 	"millrace/engine/embedded"
 	"millrace/engine/flink"
 	"millrace/event"
+	"millrace/internal/schemaregistry"
+	"millrace/operator/publish"
 	"millrace/reference"
+	sink "millrace/sink/kafka"
 	"millrace/source/kafka"
 	"millrace/view/redis"
 )
@@ -57,6 +61,8 @@ type program struct {
 	// Reference is the name of a reference job; or the rest is there.
 	Reference string `json:"reference,omitempty"`
 
+	// Submission tells jobs apart that are made of the same configuration.
+	Submission  string            `json:"submission,omitempty"`
 	Name        string            `json:"name,omitempty"` // of the file, for errors
 	Config      string            `json:"config,omitempty"`
 	Environment map[string]string `json:"environment"`
@@ -82,8 +88,9 @@ type Builder struct {
 type parts struct {
 	settings  Settings
 	decoder   *decoder
-	catalogue *catalogue // nil if there is none in a database
-	views     *views     // nil if there are none in Redis
+	catalogue *catalogue     // nil if there is none in a database
+	views     *views         // nil if there are none in Redis
+	preparer  *sink.Preparer // nil if nothing is published
 }
 
 // openPatience is how long systems are waited for when a session begins.
@@ -143,20 +150,43 @@ func (w *Builder) share(key string, p *program) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &parts{settings: s}
-	if n.decoder, err = newDecoder(s.Kafka, built, w.logger); err != nil {
+	n, err := w.open(s, p.Submission, built)
+	if err == nil {
+		w.parts[key] = n
+	}
+	return n, err
+}
+
+func (w *Builder) open(s Settings, submission string, built *embedded.Program) (n *parts, err error) {
+	n = &parts{settings: s}
+	var registry *schemaregistry.Client
+	if s.Kafka.SchemaRegistry.Enabled() {
+		if registry, err = schemaregistry.New(s.Kafka.SchemaRegistry, w.logger); err != nil {
+			return nil, err
+		}
+	}
+	if n.decoder, err = newDecoder(s.Kafka, built, registry, w.logger); err != nil {
 		return nil, err
 	}
 	if n.catalogue, err = openCatalogue(s.Catalog, w.logger); err != nil {
 		return nil, err
 	}
 	if s.Redis.Enabled() {
-		if n.views, err = newViews(s.Redis); err != nil {
+		if n.views, err = newViews(s.Redis, submission); err != nil {
 			return nil, err
 		}
 	}
-	w.parts[key] = n
-	return n, nil
+	if s.Publish.Enabled {
+		n.preparer, err = sink.NewPreparer(s.Publish.Config, s.Kafka.Config, registry, w.logger)
+	}
+	return n, err
+}
+
+// publish is a flink.Publish.
+func (n *parts) publish(r *publish.Record) (topic string, value []byte, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), openPatience)
+	defer cancel()
+	return n.preparer.Prepare(ctx, r)
 }
 
 // check refuses what does not run on Flink.
@@ -164,8 +194,6 @@ func check(s Settings) error {
 	switch {
 	case !s.Kafka.Reads():
 		return errors.New("a job on Flink reads Kafka: kafka.brokers: want HOST:PORT of some, got none")
-	case s.Publish.Enabled && len(s.Publish.Formats) > 0:
-		return errors.New("publish.formats: what a job on Flink publishes is JSON: want none")
 	}
 	return nil
 }
@@ -190,7 +218,7 @@ func (w *Builder) assemble(n *parts) (*flink.Program, error) {
 		Idle:       partitions.Idle, Apart: partitions.Apart, Letters: n.settings.Kafka.DeadLetterTopic,
 	}
 	if n.settings.Publish.Enabled {
-		p.Topics = &n.settings.Publish.Prefix
+		p.Publish = n.publish
 	}
 	if n.views != nil {
 		p.Views = n.views

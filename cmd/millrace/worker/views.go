@@ -12,22 +12,35 @@ import (
 	"millrace/event"
 	"millrace/operator"
 	"millrace/recommend"
+	"millrace/source"
 	"millrace/view/redis"
 )
 
 // views are the answers in Redis, for all sessions of the process.
-type views struct{ client *redis.Client }
+type views struct {
+	client *redis.Client
+	owner  string
+}
 
-func newViews(c redis.Config) (*views, error) {
+// newViews makes the views of a job. Answers do not expire, as nothing writes
+// them again while their keys do not change.
+func newViews(c redis.Config, submission string) (*views, error) {
+	c.TTL, c.ViewTTL = 0, nil
 	client, err := redis.NewClient(c, recommend.Views())
 	if err != nil {
 		return nil, err
 	}
-	return &views{client}, nil
+	return &views{client, "flink:" + submission}, nil
 }
 
-// progressEvery is how often readers are told how far the job has come.
-const progressEvery = 200 * time.Millisecond
+const (
+	// progressEvery is how often readers are told how far the job has come.
+	progressEvery = 200 * time.Millisecond
+	// leasePatience is how long a job waits for the one before it, which may
+	// have been killed.
+	leasePatience = redis.LeaseTime + 2*time.Second
+	leasePause    = 200 * time.Millisecond
+)
 
 // Join makes a session's writer. The first subtask of the source holds the lease
 // on the prefix, so that two jobs do not write under the same one.
@@ -40,18 +53,38 @@ func (v *views) Join(ctx context.Context, of flink.SessionInfo) (flink.ViewWrite
 	if of.Chain != flink.SourceChain || of.Subtask != 0 {
 		return w, nil
 	}
+	w.leader = &leader{phase: redis.Live, streamTime: event.MinTime, watermark: event.MinTime, done: make(chan struct{})}
+	existed, err := w.leader.claim(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	if of.Restored { // other sessions may not have written all answers yet
+		w.leader.phase = redis.Building
+		if existed {
+			w.leader.phase = redis.Refreshing
+		}
+	}
+	ctx, w.leader.stop = context.WithCancel(ctx)
+	go w.leader.run(ctx)
+	return w, nil
+}
+
+// claim takes the lease, and waits for it if another job has been heard of.
+func (l *leader) claim(ctx context.Context, v *views) (existed bool, err error) {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	lease, _, err := v.client.Claim(ctx, redis.Owner{ID: "flink:" + of.Job, Host: fmt.Sprintf("%s (process %d)", host, os.Getpid())})
-	if err != nil {
-		return nil, err
+	owner := redis.Owner{ID: v.owner, Host: fmt.Sprintf("%s (process %d)", host, os.Getpid())}
+	for until := time.Now().Add(leasePatience); ; {
+		l.lease, existed, err = v.client.Claim(ctx, owner)
+		if !errors.Is(err, redis.ErrFenced) || time.Now().After(until) {
+			return existed, err
+		}
+		if err := source.Sleep(ctx, leasePause); err != nil {
+			return false, err
+		}
 	}
-	w.leader = &leader{lease: lease, streamTime: event.MinTime, watermark: event.MinTime, done: make(chan struct{})}
-	ctx, w.leader.stop = context.WithCancel(ctx)
-	go w.leader.run(ctx)
-	return w, nil
 }
 
 // viewWriter is a session's.
@@ -65,8 +98,16 @@ func (w *viewWriter) Write(ctx context.Context, writes []operator.ViewWrite) err
 	return lost(w.writer.Write(ctx, writes))
 }
 
-// Check looks whether Redis has what was written.
-func (w *viewWriter) Check(ctx context.Context) error { return lost(w.writer.Check(ctx)) }
+// Check looks whether Redis has what was written. It is asked before snapshots,
+// and the first comes when all sessions have begun: none does before its answers
+// are written.
+func (w *viewWriter) Check(ctx context.Context) error {
+	err := lost(w.writer.Check(ctx))
+	if err == nil && w.leader != nil {
+		w.leader.complete()
+	}
+	return err
+}
 
 // lost is an error in the words of the engine.
 func lost(err error) error {
@@ -100,6 +141,7 @@ type leader struct {
 	done  chan struct{}
 
 	mutex                 sync.Mutex
+	phase                 redis.Phase
 	streamTime, watermark event.Time
 	err                   error
 }
@@ -111,8 +153,18 @@ func (l *leader) note(streamTime, watermark event.Time) error {
 	return l.err
 }
 
+// complete says that all answers are there.
+func (l *leader) complete() {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.phase = redis.Live
+}
+
+// run tells readers until ctx ends, and then lets go of the lease, so that a job
+// that follows need not wait.
 func (l *leader) run(ctx context.Context) {
 	defer close(l.done)
+	defer l.release()
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	for {
@@ -122,7 +174,7 @@ func (l *leader) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		l.mutex.Lock()
-		a := redis.Advance{Phase: redis.Live, Stands: true, Shared: true, Block: uint64(time.Now().UnixMilli()), StreamTime: l.streamTime, Watermark: l.watermark,
+		a := redis.Advance{Phase: l.phase, Stands: true, Shared: true, Block: uint64(time.Now().UnixMilli()), StreamTime: l.streamTime, Watermark: l.watermark,
 			Figures: []any{redis.NoPositions, 1}}
 		l.mutex.Unlock()
 		err := l.lease.Advance(ctx, &a)
@@ -133,4 +185,10 @@ func (l *leader) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+func (l *leader) release() {
+	ctx, cancel := context.WithTimeout(context.Background(), progressEvery)
+	defer cancel()
+	_ = l.lease.Release(ctx) // else it is free when nothing was heard of it for a while
 }
