@@ -96,6 +96,7 @@ type topics[T any] struct {
 	clock   *watermark.Named
 	numbers []int // in the clock, by place in the last assign
 	names   []string
+	told    bool // there was an assign
 	now     event.Time
 	record  T
 }
@@ -108,7 +109,7 @@ func (p *topics[T]) load(name string, state []byte) error {
 // assign has partitions that are new here go on where they were. All of them are
 // there before any counts, so that none has time come further than another's.
 func (p *topics[T]) assign(names []string) error {
-	p.names, p.numbers = names, p.numbers[:0]
+	p.names, p.numbers, p.told = names, p.numbers[:0], true
 	for _, name := range names {
 		p.numbers = append(p.numbers, p.clock.Number(name))
 	}
@@ -157,8 +158,10 @@ func (p *topics[T]) raw(partition int, r *Raw) (Verdict, operator.Meta, error) {
 	return v, m, nil
 }
 
+// A subtask that has not been told yet what it reads is not idle: others would go
+// on without it, and what it reads then would be late.
 func (p *topics[T]) watermark() (mark event.Time, idle bool) {
-	idle = true
+	idle = p.told
 	for _, number := range p.numbers {
 		_, asleep, _ := p.clock.Partition(number)
 		idle = idle && asleep

@@ -1,6 +1,7 @@
 package flink_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -293,4 +294,31 @@ func TestIdlePartitions(t *testing.T) {
 	clock(6000)
 	send(601)
 	expect("result: ann 100-130 v100", "result: ann 500-530 v500")
+}
+
+// A subtask that has not been told which partitions it reads is not idle: the
+// others would have time go on without it. One that is told that it reads none is.
+func TestIdleOnceToldWhatIsRead(t *testing.T) {
+	p := &pipe{}
+	s := flink.NewWorker(flink.Options{Build: visits}).NewSession(p)
+	idle := func(request []byte) bool {
+		t.Helper()
+		p.out.Reset()
+		p.Reader = bytes.NewReader(request)
+		if err := s.Step(); err != nil {
+			t.Fatalf("%v: %s", err, p.out.Bytes())
+		}
+		out := p.out.Bytes()
+		const at = 4 + 1 + 1 + 8 // after length, type, more and watermark
+		return len(out) > at && out[at] == 1
+	}
+	idle(helloOf("visits", flink.SourceChain))
+	idle(frame(3, nil))
+	if idle(frame(4, make([]byte, 12))) {
+		t.Error("it is idle before it knows what it reads")
+	}
+	none := append(append(make([]byte, 8), 1, 0, 0, 0), 3, 0, 0) // one item, ASSIGNED of nothing
+	if !idle(frame(4, none)) {
+		t.Error("it reads nothing, and is not idle")
+	}
 }
