@@ -371,6 +371,26 @@ func TestStarts(t *testing.T) {
 	}
 }
 
+// Where none of the topics is there that are read by default, it is said that one
+// is wanted; then that one is read, and the others are not missed.
+func TestDefaultTopics(t *testing.T) {
+	w := newWorld(t, 1, "other")
+	settings := config(w)
+	settings.Topics = nil
+	n := newNode(t, vfs.NewMem())
+	n.start(n.options(settings))
+	until(t, "the topics to be missed", func() bool {
+		err := n.consumer.Err()
+		return err != nil && strings.Contains(err.Error(), "none of the topics that are read by default is there (user-events, user_browse_topic, ")
+	})
+	if _, err := w.admin.CreateTopics(t.Context(), 1, 1, nil, "watched-movies"); err != nil {
+		t.Fatal(err)
+	}
+	w.produceEvents("watched-movies", 0, 0, 5)
+	n.wantInOrder("watched-movies", 0, 0, 5)
+	until(t, "all to be well", func() bool { return n.consumer.Err() == nil })
+}
+
 // A topic that is made later is read from then on, and so are partitions that
 // are added: from their beginning, whatever the start.
 func TestTopicsAndPartitionsThatCome(t *testing.T) {

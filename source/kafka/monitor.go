@@ -88,7 +88,10 @@ func (s *session) lookAtTopics(ctx context.Context, details kadm.TopicDetails) e
 		}
 	}
 	switch {
-	case len(missing) > 0 && (!optional || len(there) == 0):
+	case len(missing) > 0 && optional && len(there) == 0:
+		s.c.status.missing(fmt.Sprintf("none of the topics that are read by default is there (%s): create one, or name yours in kafka.topics; each is read as soon as it is there",
+			strings.Join(missing, ", ")))
+	case len(missing) > 0 && !optional:
 		s.c.status.missing(fmt.Sprintf("there is no topic %s: create it, or correct kafka.topics; it is read as soon as it is there", strings.Join(missing, ", ")))
 	default:
 		s.c.status.missing("")
