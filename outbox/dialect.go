@@ -117,3 +117,18 @@ func migrate(ctx context.Context, db *sql.DB, d *dialect) error {
 	_, err = provider.Up(ctx)
 	return err
 }
+
+// ReadSchema reads how far the tables in MySQL or PostgreSQL are migrated, and
+// changes nothing.
+func ReadSchema(ctx context.Context, c database.Config) (s database.Schema, err error) {
+	db, d, err := connect(c, "")
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	folder, err := fs.Sub(files, "migrations/"+d.folder)
+	if err != nil {
+		return s, err
+	}
+	return database.ReadSchema(ctx, db, c.Driver, migrationsTable, folder)
+}

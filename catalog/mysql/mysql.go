@@ -54,6 +54,15 @@ func open(ctx context.Context, c database.Config) (*sqlstore.Store, error) {
 	return store, nil
 }
 
+// ReadSchema reads how far the catalogue's tables are migrated.
+func ReadSchema(ctx context.Context, db *sql.DB) (database.Schema, error) {
+	migrations, err := fs.Sub(files, "migrations")
+	if err != nil {
+		return database.Schema{}, err
+	}
+	return database.ReadSchema(ctx, db, database.MySQL, sqlstore.MigrationsTable, migrations)
+}
+
 // Dialect is MySQL's, without migrations.
 func Dialect(timeout time.Duration) sqlstore.Dialect {
 	return sqlstore.Dialect{

@@ -4,6 +4,7 @@ package opener
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"millrace/catalog/database"
@@ -65,4 +66,18 @@ func Diagnose(ctx context.Context, section string, c database.Config) (notes []s
 		return postgres.Diagnose(ctx, section, c)
 	}
 	return nil, nil
+}
+
+// ReadSchema reads how far the catalogue's tables are migrated, and changes
+// nothing. It is for MySQL and PostgreSQL only, as Connect is.
+func ReadSchema(ctx context.Context, c database.Config) (s database.Schema, err error) {
+	db, _, err := Connect(c)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if c.Driver == database.PostgreSQL {
+		return postgres.ReadSchema(ctx, db)
+	}
+	return mysql.ReadSchema(ctx, db)
 }

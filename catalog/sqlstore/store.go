@@ -23,8 +23,8 @@ import (
 // this one, which must leave it alone.
 var ErrNewerSchema = errors.New("the catalogue's database belongs to a newer release")
 
-// migrationsTable is where goose notes which migrations have run.
-const migrationsTable = "catalog_migrations"
+// MigrationsTable is where goose notes which migrations have run.
+const MigrationsTable = "catalog_migrations"
 
 // Store is a catalog.Store in a SQL database.
 type Store struct {
@@ -81,7 +81,7 @@ func Open(ctx context.Context, writer, reader *sql.DB, d Dialect) (*Store, error
 }
 
 func migrate(ctx context.Context, db *sql.DB, d *Dialect) error {
-	provider, err := goose.NewProvider(d.Goose, db, d.Migrations, goose.WithTableName(migrationsTable),
+	provider, err := goose.NewProvider(d.Goose, db, d.Migrations, goose.WithTableName(MigrationsTable),
 		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 	if err != nil {
 		return err

@@ -87,7 +87,7 @@ func newCommand() *cobra.Command {
 func examined(path string) (doctor.Settings, error) {
 	c, err := loadConfig(path)
 	return doctor.Settings{
-		Data: c.Data, Listen: c.Listen, Store: c.CheckpointStore, Kafka: c.Kafka, Publish: c.Publish, Redis: c.Redis, Catalog: c.Catalog, Import: c.Import,
+		Data: c.Data, Listen: c.Listen, Store: c.CheckpointStore, Kafka: c.Kafka, Publish: c.Publish, Redis: c.Redis, Catalog: c.Catalog, Import: c.Import, Likes: c.Likes,
 	}, err
 }
 

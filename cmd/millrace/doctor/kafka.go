@@ -22,8 +22,12 @@ type KafkaUse struct {
 	kafkaclient.Config
 	Topics []TopicUse
 	Group  string // the consumer group that offsets are committed to; empty for none
-	// TransactionalID is that of the producer of results; empty for none.
-	TransactionalID string
+	// TransactionalIDs are those of the producers.
+	TransactionalIDs []string
+	// CreatePrefix begins the names of topics that are made and written to;
+	// Creates says that there are such.
+	CreatePrefix string
+	Creates      bool
 }
 
 // TopicUse is what is done with a topic.
@@ -51,8 +55,11 @@ func Kafka(use KafkaUse) Check {
 		if use.Group != "" {
 			k.group(ctx)
 		}
-		if use.TransactionalID != "" {
-			k.transactions(ctx)
+		for _, id := range use.TransactionalIDs {
+			k.transactions(ctx, id)
+		}
+		if use.Creates {
+			k.creates(ctx)
 		}
 		return k.list
 	}
@@ -267,10 +274,10 @@ func (k *kafkaCheck) group(ctx context.Context) {
 }
 
 // transactions looks at the transactional id, without taking it over.
-func (k *kafkaCheck) transactions(ctx context.Context) {
-	subject := "transactional id " + k.use.TransactionalID
+func (k *kafkaCheck) transactions(ctx context.Context, id string) {
+	subject := "transactional id " + id
 	request := kmsg.NewPtrDescribeTransactionsRequest()
-	request.TransactionalIDs = []string{k.use.TransactionalID}
+	request.TransactionalIDs = []string{id}
 	state := ""
 	err := k.coordinated(ctx, func(client *kgo.Client) error {
 		response, err := request.RequestWith(ctx, client)

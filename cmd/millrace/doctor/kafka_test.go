@@ -56,7 +56,7 @@ func TestKafkaTopicsAndBrokers(t *testing.T) {
 	s := services.Kafka(t, services.KafkaOptions{Topics: map[string]int32{"clicks": 3, "narrow": 1}})
 	closed := closedAddress(t)
 	use := kafkaUse(closed, s.Address)
-	use.Group, use.TransactionalID = "readers", "results"
+	use.Group, use.TransactionalIDs = "readers", []string{"results"}
 	use.Topics = []TopicUse{
 		{Name: "clicks", Read: true}, {Name: "narrow", Read: true}, {Name: "missing", Read: true},
 		{Name: "perhaps", Read: true, Optional: true}, {Name: "made", Write: true, Created: true},
@@ -142,10 +142,12 @@ func TestKafkaSecurity(t *testing.T) {
 // kafkaRights gives a user one right after the other.
 func kafkaRights(t *testing.T, s *services.KafkaServer, login kafkaclient.SASL) {
 	use := kafkaUse(s.SASLAddress)
-	use.SASL, use.Group, use.TransactionalID = login, "readers", "results"
+	use.SASL, use.Group, use.TransactionalIDs = login, "readers", []string{"results"}
+	use.Creates, use.CreatePrefix = true, "sec"
 	use.Topics = []TopicUse{{Name: "clicks", Read: true}, {Name: "secret", Write: true}}
 	list := run(t, Kafka(use))
 	find(t, list, "topic clicks", Failed, "describe it")
+	find(t, list, "topics sec*", Warning, "0 are there, and the user may not make topics")
 	find(t, list, "group readers", Failed, "consumer group")
 	find(t, list, "transactional id results", Failed, "the transactional id")
 	grant := func(b *kadm.ACLBuilder) {
@@ -164,11 +166,14 @@ func kafkaRights(t *testing.T, s *services.KafkaServer, login kafkaclient.SASL) 
 	list = run(t, Kafka(use))
 	find(t, list, "topic clicks", Failed, "may not read")
 	find(t, list, "topic secret", Failed, "may not write")
+	find(t, list, "topic secret", Warning, "if results are published there")
 	find(t, list, "group readers", Failed, "Read on the group")
 	grant(kadm.NewACLs().Topics("clicks").Operations(kadm.OpRead))
 	grant(kadm.NewACLs().Topics("secret").Operations(kadm.OpWrite))
 	grant(kadm.NewACLs().Groups("readers").Operations(kadm.OpRead))
+	grant(kadm.NewACLs().Clusters().Operations(kadm.OpDescribe, kadm.OpCreate))
 	list = run(t, Kafka(use))
+	find(t, list, "topics sec*", OK, "1 are there")
 	find(t, list, "topic clicks", OK, "2 partitions")
 	find(t, list, "topic secret", OK, "2 partitions")
 	find(t, list, "group readers", OK, "")

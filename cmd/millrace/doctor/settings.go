@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"millrace/catalog/database"
+	"millrace/cmd/millrace/likes"
 	"millrace/cmd/millrace/publishing"
 	sink "millrace/sink/kafka"
 	"millrace/source/kafka"
@@ -22,6 +23,8 @@ type Settings struct {
 	Catalog database.Config
 	// Import are tables that are read into the catalogue.
 	Import table.Config
+	// Likes is the likes service.
+	Likes likes.Config
 }
 
 // checks are those of all systems that are named.
@@ -42,8 +45,14 @@ func (s *Settings) checks() []Check {
 	if s.Import.Enabled() {
 		list = append(list, Tables(s.Import))
 	}
+	if s.Likes.Enabled {
+		list = append(list, Likes(s.Likes, s.Catalog))
+	}
 	if s.Redis.Enabled() {
 		list = append(list, Redis(s.Redis))
+	}
+	if s.Redis.Engine != "" {
+		list = append(list, Engine(s.Redis.Engine, s.Redis.EngineKey))
 	}
 	return list
 }
@@ -65,7 +74,18 @@ func (s *Settings) kafka() KafkaUse {
 		use.Group = s.Kafka.Group
 	}
 	if s.Publish.Enabled && s.Publish.Delivery == sink.ExactlyOnce {
-		use.TransactionalID = s.Publish.Group()
+		use.TransactionalIDs = append(use.TransactionalIDs, s.Publish.Group())
+	}
+	if s.Publish.Enabled && s.Publish.CreateTopics {
+		use.Creates, use.CreatePrefix = true, s.Publish.Prefix
+	}
+	if s.Likes.Enabled {
+		for _, t := range s.Likes.Topics() {
+			use.Topics = append(use.Topics, TopicUse{Name: t, Write: true, Created: true})
+		}
+		if sends := s.Likes.Sink(); len(s.Likes.Topics()) > 0 {
+			use.TransactionalIDs = append(use.TransactionalIDs, sends.Group())
+		}
 	}
 	return use
 }

@@ -33,8 +33,26 @@ func SQL(section string, c database.Config) Check {
 		}
 		if err == nil {
 			s.sqlClock(ctx, subject, c)
+			s.schema(ctx, "tables of the catalogue", c, opener.ReadSchema)
 		}
 		return s.list
+	}
+}
+
+// schema compares the version of tables with the one that this release makes.
+func (s *scribe) schema(ctx context.Context, subject string, c database.Config, read func(context.Context, database.Config) (database.Schema, error)) {
+	switch found, err := read(ctx, c); {
+	case err != nil:
+		s.say(Failed, subject, "their version can not be read: %v", opener.Explain(err, "catalog", c))
+	case !found.Made:
+		s.say(OK, subject, "are not there, and will be made")
+	case found.Current > found.Latest:
+		s.say(Failed, subject, "%s says version %d, and this release knows %d: a newer release has migrated them, use that one or another database",
+			found.Table, found.Current, found.Latest)
+	case found.Current < found.Latest:
+		s.say(Warning, subject, "are version %d: the next start migrates them to %d, after which older releases can not use them", found.Current, found.Latest)
+	default:
+		s.say(OK, subject, "are version %d, which is the latest", found.Current)
 	}
 }
 

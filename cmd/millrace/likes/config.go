@@ -3,10 +3,13 @@
 package likes
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,6 +19,7 @@ import (
 	"millrace/internal/kafkaclient"
 	"millrace/outbox"
 	"millrace/outbox/counter"
+	sinkkafka "millrace/sink/kafka"
 )
 
 // Config is the likes service. The table is in the database of the section
@@ -101,6 +105,24 @@ func (c *Config) Validate(types *event.Types, brokers *kafkaclient.Config) error
 	return nil
 }
 
+// Topics are those that are written to, if there are brokers.
+func (c *Config) Topics() (list []string) {
+	if c.Topic != "" {
+		list = append(list, c.Topic)
+	}
+	if c.EventsTo == ToKafka {
+		list = append(list, c.EventsTopic)
+	}
+	return list
+}
+
+// Sink are the settings of what writes to the topics.
+func (c *Config) Sink() sinkkafka.Config {
+	of := sinkkafka.Default()
+	of.Enabled, of.Name, of.Prefix = true, c.Name, ""
+	return of
+}
+
 // types are the event types of reactions.
 func (c *Config) types() map[outbox.Kind]string {
 	types := map[outbox.Kind]string{}
@@ -127,4 +149,43 @@ func (c *Config) redis() (redis.UniversalClient, error) {
 		return nil, errors.New("likes.redis is not a URL of Redis")
 	}
 	return redis.NewClient(o), nil
+}
+
+// DiagnoseRedis tries what counting needs, without changing anything, and says
+// in words what is wrong; nil where nothing is.
+func (c *Config) DiagnoseRedis(ctx context.Context) error {
+	client, err := c.redis()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	err = client.Ping(ctx).Err()
+	if err == nil {
+		script := "return redis.call('HEXISTS', KEYS[1], ARGV[1])"
+		err = client.Eval(ctx, script, []string{c.KeyPrefix + "doctor"}, "likes").Err()
+	}
+	if err == nil {
+		return nil
+	}
+	var name *net.DNSError
+	var slow net.Error
+	switch text := err.Error(); {
+	case errors.As(err, &name):
+		return fmt.Errorf("there is no host %s: correct likes.redis", name.Name)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return errors.New("it refuses connections: start Redis, or correct the address in likes.redis")
+	case strings.Contains(text, "WRONGPASS"):
+		return errors.New("it refuses the user or the password in likes.redis")
+	case strings.Contains(text, "NOAUTH"):
+		return errors.New("it wants a password: redis://:PASSWORD@HOST:PORT in likes.redis")
+	case strings.Contains(text, "NOPERM"):
+		return fmt.Errorf("the user lacks a right (%s): it needs EVAL, HGET, HINCRBY and HSET on %s*, and GET and SET on millrace:likes:*", text, c.KeyPrefix)
+	case strings.Contains(text, "WRONGTYPE"):
+		return nil // of one key, which is another's
+	case strings.Contains(text, "MOVED") || strings.Contains(text, "cluster support disabled"):
+		return fmt.Errorf("it is a node of a cluster, or is not: correct likes.redis_cluster (%s)", text)
+	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &slow) && slow.Timeout():
+		return errors.New("it does not answer in time: a firewall, a server that hangs, or a wrong address in likes.redis")
+	}
+	return fmt.Errorf("it can not be used: %w: check likes.redis", err)
 }

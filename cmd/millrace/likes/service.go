@@ -78,10 +78,8 @@ func options(c Config, p Parts, store *outbox.Store) (outbox.Options, error) {
 			Connect: func() (redis.UniversalClient, error) { return c.redis() }, Store: store, Prefix: c.KeyPrefix, Logger: p.Logger,
 		}))
 	}
-	if p.Brokers.Enabled() && (c.Topic != "" || c.EventsTo == ToKafka) {
-		of := sinkkafka.Default()
-		of.Enabled, of.Name, of.Prefix = true, c.Name, ""
-		sink, err := sinkkafka.New(of, p.Brokers, nil, p.Logger)
+	if p.Brokers.Enabled() && len(c.Topics()) > 0 {
+		sink, err := sinkkafka.New(c.Sink(), p.Brokers, nil, p.Logger)
 		if err != nil {
 			return o, err
 		}
