@@ -44,7 +44,7 @@ type likesWorld struct {
 // Kafka, and once by the recommender; nothing else is.
 func TestLikesKilled(t *testing.T) {
 	databasetest.Each(t, func(t *testing.T, db *databasetest.Server) {
-		w := newLikesWorld(t, db)
+		w := newLikesWorld(t, db, nil)
 		victims := []string{"millrace", "redis", "millrace", "database", "millrace", "kafka", "all"}
 		for round, victim := range victims {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -63,15 +63,26 @@ func TestLikesKilled(t *testing.T) {
 	})
 }
 
-func newLikesWorld(t *testing.T, db *databasetest.Server) *likesWorld {
+// newLikesWorld starts all; between the server and the others are wires, unless
+// they are nil.
+func newLikesWorld(t *testing.T, db *databasetest.Server, lines *wires) *likesWorld {
 	w := &likesWorld{
 		killing: &killing{t: t, random: rand.New(rand.NewPCG(1, 2)), data: t.TempDir(), binary: buildBinary(t)},
-		db:      db, config: db.New(t), redis: services.Redis(t, "--appendonly", "yes", "--appendfsync", "no"), kafka: services.Kafka(t, services.KafkaOptions{}),
+		db:      db, config: db.New(t), redis: services.Redis(t, "--appendonly", "yes", "--appendfsync", "no"),
 		client: &http.Client{Timeout: 10 * time.Second}, done: map[string]bool{},
 	}
+	var options services.KafkaOptions
+	dsn, cache, brokers := string(w.config.DSN), w.redis.Address, ""
+	if lines != nil {
+		dsn = strings.Replace(dsn, db.Address, lines.line("database", &db.Address), 1)
+		cache = lines.line("redis", &w.redis.Address)
+		options.Advertised = map[string]string{"PLAINTEXT": lines.line("kafka", &brokers)}
+	}
+	w.kafka = services.Kafka(t, options)
+	brokers = w.kafka.Address
 	w.environment = []string{
-		"MILLRACE_CATALOG_DRIVER=" + db.Driver, "MILLRACE_CATALOG_DSN=" + string(w.config.DSN), "MILLRACE_CATALOG_TIMEOUT=2s",
-		"MILLRACE_LIKES_ENABLED=true", "MILLRACE_LIKES_REDIS=redis://" + w.redis.Address, "MILLRACE_LIKES_LEASE=1s",
+		"MILLRACE_CATALOG_DRIVER=" + db.Driver, "MILLRACE_CATALOG_DSN=" + dsn, "MILLRACE_CATALOG_TIMEOUT=2s",
+		"MILLRACE_LIKES_ENABLED=true", "MILLRACE_LIKES_REDIS=redis://" + cache, "MILLRACE_LIKES_LEASE=1s",
 		"MILLRACE_KAFKA_BROKERS=" + w.kafka.Address,
 	}
 	w.run()
@@ -117,7 +128,7 @@ func (w *likesWorld) kill(victim string) {
 	}
 }
 
-// like sends likes, each twice, and comments with keys until ctx ends.
+// like sends reactions of all kinds, each twice, until ctx ends.
 func (w *likesWorld) like(ctx context.Context) {
 	for ctx.Err() == nil {
 		w.mutex.Lock()
@@ -126,12 +137,17 @@ func (w *likesWorld) like(ctx context.Context) {
 		url := w.url
 		w.mutex.Unlock()
 		kind, user, content := "likes", n%50, n/50
-		if n%5 == 0 {
+		switch n % 7 {
+		case 0:
 			kind = "comments"
+		case 1:
+			kind = "reads"
+		case 2, 3:
+			kind = "favorites"
 		}
-		body := fmt.Sprintf(`{"user_id":"u%d","content_id":"c%d","title":"t","idempotency_key":"k%d"}`, user, content%20, n)
-		if kind == "likes" {
-			body = fmt.Sprintf(`{"user_id":"u%d","content_id":"c%d","title":"t"}`, user, content)
+		body := fmt.Sprintf(`{"user_id":"u%d","content_id":"c%d","title":"t"}`, user, content)
+		if kind == "comments" || kind == "reads" { // of which there may be any number
+			body = fmt.Sprintf(`{"user_id":"u%d","content_id":"c%d","title":"t","idempotency_key":"k%d"}`, user, content%20, n)
 		}
 		for range 2 {
 			if w.send(ctx, url+"/recommendation/"+kind, body) {
