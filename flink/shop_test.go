@@ -62,7 +62,7 @@ type shop struct {
 func newShop(t *testing.T, slots int) *shop {
 	s := &shop{t: t, dir: t.TempDir(), bad: map[string]string{}}
 	jar(t)
-	s.broker = services.Kafka(t, services.KafkaOptions{Topics: map[string]int32{"user-events": shopPartitions, "embedded.dead": 1, "flink.dead": 1}})
+	s.broker = services.Kafka(t, services.KafkaOptions{Topics: map[string]int32{"user-events": shopPartitions, "embedded.dead": 1}})
 	s.redis = services.Redis(t)
 	s.database = services.PostgreSQL(t).NewDatabase(t)
 	s.cluster = services.Flink(t, services.FlinkOptions{TaskManagers: 2, Slots: slots, Config: map[string]string{

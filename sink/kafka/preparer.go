@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,26 +74,36 @@ func (p *Preparer) first(ctx context.Context, topic string) (*written, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.sink.client == nil {
-		options, err := p.sink.brokers.Options()
-		if err != nil {
-			return nil, err
-		}
-		if p.sink.client, err = kgo.NewClient(options...); err != nil {
-			return nil, err
-		}
-	}
-	for { // a broker that is away comes back
-		err := p.sink.makeTopics(ctx, p.sink.config.Partitions, w.name)
-		if err == nil {
-			break
-		}
-		if errors.Is(err, ErrTopic) || pause(ctx) != nil {
-			return nil, err
-		}
+	if err := p.make(ctx, w.name); err != nil {
+		return nil, err
 	}
 	p.ready[topic] = w
 	return w, nil
+}
+
+// Make makes topics, by their whole names, that are not there.
+func (p *Preparer) Make(ctx context.Context, names ...string) error {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.make(ctx, names...)
+}
+
+func (p *Preparer) make(ctx context.Context, names ...string) error {
+	if p.sink.client == nil {
+		options, err := p.sink.brokers.Options()
+		if err != nil {
+			return err
+		}
+		if p.sink.client, err = kgo.NewClient(options...); err != nil {
+			return err
+		}
+	}
+	for { // a broker that is away comes back
+		err := p.sink.makeTopics(ctx, p.sink.config.Partitions, slices.Clone(names)...)
+		if err == nil || errors.Is(err, ErrTopic) || pause(ctx) != nil {
+			return err
+		}
+	}
 }
 
 // Close lets go of the connections.

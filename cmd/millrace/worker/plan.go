@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"millrace/internal/kafkaclient"
 	"millrace/recommend/cohort"
 	"millrace/recommend/heat"
+	sink "millrace/sink/kafka"
 	"millrace/source/kafka"
 )
 
@@ -31,11 +33,49 @@ func (w *Builder) printPlan(ctx context.Context, out io.Writer, job, file string
 	} else {
 		plan, err = w.Plan(ctx, file)
 	}
+	if err == nil {
+		err = w.makeTopics(ctx, plan)
+	}
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(out, plan)
 	return err
+}
+
+// makeTopics makes the topics that Flink's sinks look for when they begin, where
+// they are missing: dead letters, and what is published whatever is in the events.
+func (w *Builder) makeTopics(ctx context.Context, plan *flink.Plan) error {
+	var names []string
+	for to, s := range plan.Sinks {
+		if name, ok := strings.CutPrefix(to, flink.SinkTopic); ok {
+			names = append(names, name)
+		}
+		names = append(names, s.Topics...)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	var p program
+	if err := json.Unmarshal(plan.Program, &p); err != nil {
+		return err
+	}
+	s, err := w.wiring.Settings(p.Name, []byte(p.Config), p.Environment)
+	if err != nil {
+		return err
+	}
+	preparer, err := sink.NewPreparer(s.Publish.Config, s.Kafka.Config, nil, w.logger)
+	if err != nil {
+		return err
+	}
+	defer preparer.Close()
+	ctx, cancel := context.WithTimeout(ctx, openPatience)
+	defer cancel()
+	slices.Sort(names)
+	if err := preparer.Make(ctx, names...); err != nil {
+		return fmt.Errorf("kafka: %w (%s)", err, s.Kafka.Words(err))
+	}
+	return nil
 }
 
 func planReference(job string) (*flink.Plan, error) {
@@ -89,9 +129,9 @@ func (w *Builder) Plan(ctx context.Context, file string) (*flink.Plan, error) {
 			plan.Sinks[e.To] = flink.PlanSink{Properties: plan.Kafka.Properties}
 		}
 	}
-	if sink, ok := plan.Sinks[flink.SinkTopics]; ok && len(s.Publish.Classify) == 0 {
-		sink.Topics = []string{s.Publish.Prefix + cohort.Topic, s.Publish.Prefix + heat.Topic}
-		plan.Sinks[flink.SinkTopics] = sink
+	if to, ok := plan.Sinks[flink.SinkTopics]; ok && len(s.Publish.Classify) == 0 {
+		to.Topics = []string{s.Publish.Prefix + cohort.Topic, s.Publish.Prefix + heat.Topic}
+		plan.Sinks[flink.SinkTopics] = to
 	}
 	return plan, nil
 }
