@@ -236,7 +236,7 @@ func (s *Session) sourceWatermark() error {
 	if mark > s.chain.mark {
 		s.chain.mark, s.result.watermark = mark, mark
 	}
-	if s.outbox != nil && s.hello.subtask == 0 {
+	if s.outbox != nil {
 		return s.outbox.writer.Progress(s.chain.source.streamTime(), s.chain.mark)
 	}
 	return nil

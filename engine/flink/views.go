@@ -34,8 +34,8 @@ type ViewWriter interface {
 	// Check is an error that wraps ErrLost if the store has lost answers that
 	// were written. It is asked before a snapshot.
 	Check(ctx context.Context) error
-	// Progress notes how far the source has come, for readers; only the session
-	// of the first subtask of SourceChain says so. Its error ends the session.
+	// Progress notes how far the partitions have come that the session reads, for
+	// readers; only sessions of SourceChain say so. Its error ends the session.
 	Progress(streamTime, watermark event.Time) error
 	// Close ends the writing.
 	Close()

@@ -222,9 +222,11 @@ type Advance struct {
 	Shared     bool
 	Block      uint64
 	StreamTime event.Time
-	Watermark  event.Time
-	Positions  map[string]uint64 // those that have changed
-	Changes    []event.Change
+	// Raised leaves the stream time to Writer.RaiseStreamTime.
+	Raised    bool
+	Watermark event.Time
+	Positions map[string]uint64 // those that have changed
+	Changes   []event.Change
 	// Figures are for people: fields of the state, with their values.
 	Figures []any
 }
@@ -256,7 +258,10 @@ func (l *Lease) advance(ctx context.Context, a *Advance) error {
 	state := append([]any{"phase", string(a.Phase)}, a.Figures...)
 	var positions []any
 	if a.Stands {
-		state = append(state, "block", a.Block, "stream_time", int64(a.StreamTime), "watermark", int64(a.Watermark))
+		state = append(state, "block", a.Block, "watermark", int64(a.Watermark))
+		if !a.Raised {
+			state = append(state, "stream_time", int64(a.StreamTime))
+		}
 		if a.Shared {
 			state = append(state, "shared_block", a.Block)
 		}

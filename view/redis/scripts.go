@@ -94,6 +94,13 @@ if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'heard', '0')
 return 1`)
 
+// raiseScript raises the stream time of the state KEYS[1], if there is one, to ARGV[1].
+var raiseScript = redis.NewScript(`
+if redis.call('HEXISTS', KEYS[1], 'token') == 0 then return 0 end
+local before = redis.call('HGET', KEYS[1], 'stream_time')
+if not before or tonumber(before) < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'stream_time', ARGV[1]) end
+return 1`)
+
 // advanceScript notes how far an owner has come: KEYS are the state, the
 // positions and the changes; ARGV is the token, how long they are kept, how
 // many changes are kept, the number of fields of the state, of positions and of
@@ -133,4 +140,4 @@ redis.call('SET', KEYS[1], string.format('%.0f', next))
 return string.format('%.0f', next)`)
 
 // scripts are all of them.
-var scripts = []*redis.Script{writeScript, sweepScript, writeFieldsScript, sweepFieldsScript, claimScript, releaseScript, advanceScript, joinScript}
+var scripts = []*redis.Script{writeScript, sweepScript, writeFieldsScript, sweepFieldsScript, claimScript, releaseScript, raiseScript, advanceScript, joinScript}

@@ -6,6 +6,9 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
+	"millrace/event"
 	"millrace/operator"
 )
 
@@ -83,4 +86,12 @@ func (w *Writer) Check(ctx context.Context) error {
 		return fmt.Errorf("%w: it was emptied", ErrLost)
 	}
 	return w.marks.checkMarks(ctx)
+}
+
+// RaiseStreamTime tells readers how far event time has come in what the writer
+// reads: the stream time is the largest that any writer has told.
+func (w *Writer) RaiseStreamTime(ctx context.Context, t event.Time) error {
+	return w.client.trip(ctx, func(p redis.Pipeliner) {
+		raiseScript.EvalSha(ctx, p, []string{w.client.stateKey()}, int64(t))
+	})
 }

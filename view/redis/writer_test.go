@@ -83,3 +83,38 @@ func TestWriters(t *testing.T) {
 		expect(text(fmt.Sprint("after ", name)))
 	}
 }
+
+// The stream time is the largest that any writer has told, whoever has the lease.
+func TestStreamTimeOfWriters(t *testing.T) {
+	server := redistest.Start(t)
+	config := redis.DefaultConfig()
+	config.Addresses = []string{server.Address}
+	client, err := redis.NewClient(config, view.Decoders{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx := context.Background()
+	first, second := join(t, client), join(t, client)
+	if err := first.RaiseStreamTime(ctx, 9); err != nil { // nobody owns the prefix yet
+		t.Fatal(err)
+	}
+	if _, found, err := client.State(ctx); found || err != nil {
+		t.Errorf("there is a state without an owner, %v", err)
+	}
+	lease, _, err := client.Claim(ctx, redis.Owner{ID: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{
+		first.RaiseStreamTime(ctx, 7), second.RaiseStreamTime(ctx, 1_767_603_600_000), first.RaiseStreamTime(ctx, 8),
+		lease.Advance(ctx, &redis.Advance{Phase: redis.Live, Stands: true, Block: 3, StreamTime: 5, Raised: true}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s, _, err := client.State(ctx); err != nil || s.StreamTime != 1_767_603_600_000 || s.Block != 3 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}

@@ -50,27 +50,29 @@ func (v *views) Join(ctx context.Context, of flink.SessionInfo) (flink.ViewWrite
 	if w.writer, err = v.client.Join(ctx); err != nil {
 		return nil, err
 	}
-	if of.Chain != flink.SourceChain || of.Subtask != 0 {
+	if of.Chain != flink.SourceChain {
 		return w, nil
 	}
-	w.leader = &leader{phase: redis.Live, streamTime: event.MinTime, watermark: event.MinTime, done: make(chan struct{})}
-	existed, err := w.leader.claim(ctx, v)
-	if err != nil {
-		return nil, err
-	}
-	if of.Restored { // other sessions may not have written all answers yet
-		w.leader.phase = redis.Building
-		if existed {
-			w.leader.phase = redis.Refreshing
+	w.teller = &teller{writer: w.writer, phase: redis.Live, streamTime: event.MinTime, watermark: event.MinTime, done: make(chan struct{})}
+	existed := false
+	if of.Subtask == 0 {
+		if existed, err = w.teller.claim(ctx, v); err != nil {
+			return nil, err
 		}
 	}
-	ctx, w.leader.stop = context.WithCancel(ctx)
-	go w.leader.run(ctx)
+	if of.Restored { // other sessions may not have written all answers yet
+		w.teller.phase = redis.Building
+		if existed {
+			w.teller.phase = redis.Refreshing
+		}
+	}
+	ctx, w.teller.stop = context.WithCancel(ctx)
+	go w.teller.run(ctx)
 	return w, nil
 }
 
 // claim takes the lease, and waits for it if another job has been heard of.
-func (l *leader) claim(ctx context.Context, v *views) (existed bool, err error) {
+func (l *teller) claim(ctx context.Context, v *views) (existed bool, err error) {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
@@ -90,7 +92,7 @@ func (l *leader) claim(ctx context.Context, v *views) (existed bool, err error) 
 // viewWriter is a session's.
 type viewWriter struct {
 	writer *redis.Writer
-	leader *leader // nil but in the first subtask of the source
+	teller *teller // nil but in the source
 }
 
 // Write writes answers.
@@ -103,8 +105,8 @@ func (w *viewWriter) Write(ctx context.Context, writes []operator.ViewWrite) err
 // are written.
 func (w *viewWriter) Check(ctx context.Context) error {
 	err := lost(w.writer.Check(ctx))
-	if err == nil && w.leader != nil {
-		w.leader.complete()
+	if err == nil && w.teller != nil {
+		w.teller.complete()
 	}
 	return err
 }
@@ -120,25 +122,27 @@ func lost(err error) error {
 // Progress notes how far the source has come. The error is why the lease on the
 // prefix is not held any more.
 func (w *viewWriter) Progress(streamTime, watermark event.Time) error {
-	if w.leader == nil {
+	if w.teller == nil {
 		return nil
 	}
-	return w.leader.note(streamTime, watermark)
+	return w.teller.note(streamTime, watermark)
 }
 
 // Close ends the writing.
 func (w *viewWriter) Close() {
-	if w.leader != nil {
-		w.leader.stop()
-		<-w.leader.done
+	if w.teller != nil {
+		w.teller.stop()
+		<-w.teller.done
 	}
 }
 
-// leader tells readers how far the job has come, and that it lives.
-type leader struct {
-	lease *redis.Lease
-	stop  context.CancelFunc
-	done  chan struct{}
+// teller tells readers how far the partitions of a subtask of the source have
+// come. That of the first subtask has the lease, and says that the job lives.
+type teller struct {
+	writer *redis.Writer
+	lease  *redis.Lease // nil in the others
+	stop   context.CancelFunc
+	done   chan struct{}
 
 	mutex                 sync.Mutex
 	phase                 redis.Phase
@@ -146,7 +150,7 @@ type leader struct {
 	err                   error
 }
 
-func (l *leader) note(streamTime, watermark event.Time) error {
+func (l *teller) note(streamTime, watermark event.Time) error {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	l.streamTime, l.watermark = streamTime, watermark
@@ -154,7 +158,7 @@ func (l *leader) note(streamTime, watermark event.Time) error {
 }
 
 // complete says that all answers are there.
-func (l *leader) complete() {
+func (l *teller) complete() {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	l.phase = redis.Live
@@ -162,7 +166,7 @@ func (l *leader) complete() {
 
 // run tells readers until ctx ends, and then lets go of the lease, so that a job
 // that follows need not wait.
-func (l *leader) run(ctx context.Context) {
+func (l *teller) run(ctx context.Context) {
 	defer close(l.done)
 	defer l.release()
 	tick := time.NewTicker(progressEvery)
@@ -174,9 +178,16 @@ func (l *leader) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		l.mutex.Lock()
-		a := redis.Advance{Phase: l.phase, Stands: true, Shared: true, Block: uint64(time.Now().UnixMilli()), StreamTime: l.streamTime, Watermark: l.watermark,
+		a := redis.Advance{Phase: l.phase, Stands: true, Shared: true, Block: uint64(time.Now().UnixMilli()), Raised: true, Watermark: l.watermark,
 			Figures: []any{redis.NoPositions, 1}}
+		streamTime := l.streamTime
 		l.mutex.Unlock()
+		if streamTime != event.MinTime {
+			_ = l.writer.RaiseStreamTime(ctx, streamTime) // and again with the next tick
+		}
+		if l.lease == nil {
+			continue
+		}
 		err := l.lease.Advance(ctx, &a)
 		if errors.Is(err, redis.ErrFenced) || errors.Is(err, redis.ErrLost) {
 			l.mutex.Lock()
@@ -187,7 +198,10 @@ func (l *leader) run(ctx context.Context) {
 	}
 }
 
-func (l *leader) release() {
+func (l *teller) release() {
+	if l.lease == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), progressEvery)
 	defer cancel()
 	_ = l.lease.Release(ctx) // else it is free when nothing was heard of it for a while
