@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds build/millrace-flink.jar: the operator host for Apache Flink with the
-# millrace binary inside. `flink.sh test` runs its tests first. Needs Java 17
+# millrace binary inside. `flink.sh test` runs its tests first, and the operators' own
+# tests (go test) in the operator test harness of Flink with them. Needs Java 17
 # and Maven, which fetches Flink's jars once; after that no network is needed.
 set -euo pipefail
 cd "$(dirname "$0")/.."

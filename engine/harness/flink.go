@@ -20,7 +20,10 @@ import (
 type hosted[T any] struct {
 	topology   *operator.Topology
 	options    flinktest.Options
-	limited    bool // nearly all state is left to Flink
+	limited    bool   // nearly all state is left to Flink
+	backend    string // of Flink's own harness; "" is flinktest's cluster
+	host       *flinktest.Host
+	flushes    int
 	sources    *[]T // the records that were sent, by their number
 	cluster    *flinktest.Cluster
 	loaded     flinktest.Snapshot
@@ -44,15 +47,22 @@ func (h *Harness[T]) beginFlink(shards int) {
 		return
 	}
 	for _, limited := range []bool{false, true} {
-		r := &hosted[T]{
-			topology: h.topology, limited: limited, sources: &[]T{}, loaded: flinktest.Snapshot{}, held: operatortest.Views{},
-			partitions: h.options.Partitions, mark: event.MinTime, lag: rand.New(rand.NewPCG(h.options.Seed, 9)),
-		}
-		if err := r.prepare(shards, h.options.Seed); err != nil {
-			h.t.Fatalf("%v", err)
-		}
-		h.runs = append(h.runs, r)
+		h.host(shards, limited, "")
 	}
+	h.beginHarness(shards)
+}
+
+// host adds a run on the Flink host.
+func (h *Harness[T]) host(shards int, limited bool, backend string) {
+	h.t.Helper()
+	r := &hosted[T]{
+		topology: h.topology, limited: limited, backend: backend, sources: &[]T{}, loaded: flinktest.Snapshot{}, held: operatortest.Views{},
+		partitions: h.options.Partitions, mark: event.MinTime, lag: rand.New(rand.NewPCG(h.options.Seed, 9)),
+	}
+	if err := r.prepare(shards, h.options.Seed); err != nil {
+		h.t.Fatalf("%v", err)
+	}
+	h.runs = append(h.runs, r)
 }
 
 // prepare makes the worker. The cluster starts with the first thing that happens,
@@ -75,8 +85,14 @@ func (r *hosted[T]) prepare(shards int, seed uint64) error {
 	if r.limited {
 		o.MemoryLimit = 1
 	}
+	worker := flink.NewWorker(o)
+	if r.backend != "" {
+		if r.host, err = flinktest.NewHost(r.backend, worker); err != nil {
+			return err
+		}
+	}
 	r.options = flinktest.Options{
-		Plan: plan, Dial: flinktest.Local(flink.NewWorker(o)), Subtasks: shards, Partitions: r.partitions, Seed: seed,
+		Plan: plan, Dial: flinktest.Local(worker), Host: r.host, Subtasks: shards, Partitions: r.partitions, Seed: seed,
 	}
 	return nil
 }
@@ -93,6 +109,9 @@ func (r *hosted[T]) do(what func(*flinktest.Cluster) error) {
 
 func (r *hosted[T]) name() string {
 	text := fmt.Sprintf("the Flink host with %d subtasks", r.options.Subtasks)
+	if r.backend != "" {
+		text += " in Flink's harness, " + r.backend
+	}
 	if r.limited {
 		text += " and its state left to Flink"
 	}
@@ -131,6 +150,9 @@ func (r *hosted[T]) flush(mark, _ event.Time) error {
 	r.advance(mark)
 	r.do((*flinktest.Cluster).Checkpoint)
 	r.do((*flinktest.Cluster).Drain)
+	if r.backend != "" {
+		r.rescale()
+	}
 	return r.failed
 }
 

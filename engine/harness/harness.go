@@ -9,7 +9,8 @@
 // state evicted from memory after every block; and on the worker of the Flink
 // host, with all that crosses an exchange written and read, on several subtasks
 // that interleave at random, and with all state that can be left to Flink. (Stages
-// with broadcast inputs do not run there.) A pipeline's block are the records
+// with broadcast inputs do not run there.) `make test-flink` has tests run in
+// Flink's own operator harness besides, see flinktest.Host. A pipeline's block are the records
 // since the last Flush. After each block its incremental checkpoints
 // must come to its state; with small slices a checkpoint is encoded while the
 // blocks after it are folded.
@@ -59,6 +60,8 @@ type Options struct {
 
 	// follow has the first engine restored into as many shards as the others.
 	follow bool
+	// hosts has it run in Flink's own harness too, where there is one.
+	hosts bool
 }
 
 // Harness runs a topology whose source has records of type T.
@@ -105,6 +108,10 @@ func New[T any](t TB, topology *operator.Topology, o Options) *Harness[T] {
 	if o.Watermarks != nil {
 		h.source = watermark.NewCombined(o.Partitions, 0, o.Watermarks)
 	}
+	h.chooseHosts()
+	if c, ok := t.(interface{ Cleanup(func()) }); ok {
+		c.Cleanup(h.close)
+	}
 	h.begin(1, o.Shards)
 	h.checkRunning()
 	return h
@@ -140,6 +147,7 @@ func (h *Harness[T]) begin(first, shards int) {
 	if err := h.topology.Err(); err != nil {
 		h.t.Fatalf("%v", err)
 	}
+	h.close()
 	h.emitted = nil
 	partitions := h.options.Partitions
 	h.runs = []run[T]{

@@ -41,7 +41,8 @@ import (
 // are compared with those of the file. Then, with other interleavings, records
 // stay in flight until a verb needs all of them, or blocks end at random
 // records: what was emitted, the views and the state at its end must be the
-// same. For running see Options.
+// same. For running see Options. The first time is in Flink's own harness too, see
+// flinktest.Host.
 func RunScript(t *testing.T, path string, build func() *operator.Topology, running ...string) {
 	t.Helper()
 	datadriven.Walk(t, path, func(t *testing.T, file string) {
@@ -61,6 +62,7 @@ func runScript(t TB, build func() *operator.Topology, running []string, read fun
 	first := newScript(t, build(), running, 0)
 	read(first.run)
 	want := first.end()
+	first.harness.close()
 	for seed := uint64(1); seed <= passes; seed++ {
 		again := newScript(t, build(), running, seed)
 		read(func(d *datadriven.TestData) string {
@@ -68,6 +70,7 @@ func runScript(t TB, build func() *operator.Topology, running []string, read fun
 			return d.Expected
 		})
 		got := again.end()
+		again.harness.close()
 		for i, what := range [...]string{"views", "state", "records emitted"} {
 			if got[i] != want[i] {
 				t.Fatalf("seed %d, records in flight: %s differ\n%s\nverb by verb\n%s", seed, what, got[i], want[i])
@@ -105,7 +108,7 @@ func newScript(t TB, topology *operator.Topology, running []string, seed uint64)
 	}
 	s.harness = New[event.Enriched](s, topology, Options{
 		Watermarks: func() watermark.Strategy { return watermark.NewBoundedOutOfOrderness(5 * event.Second) },
-		Seed:       seed, Running: running, follow: true,
+		Seed:       seed, Running: running, follow: true, hosts: seed == 0,
 	})
 	return s
 }

@@ -25,6 +25,12 @@ type Options struct {
 	Plan *flink.Plan
 	// Dial opens a connection to a worker; stored is what it can read back.
 	Dial func(stored func(stage, key string) ([]byte, bool)) (io.ReadWriteCloser, error)
+	// Host runs the tasks of all chains but the source instead; nil has the cluster
+	// play them.
+	Host *Host
+	// Restored is the number of the checkpoint that the job starts from, 0 if it
+	// starts from no checkpoint of this job.
+	Restored uint64
 	// Subtasks are how many each chain has, Partitions how many the source has.
 	Subtasks, Partitions int
 	// Raw has the source read raw records of its partitions, which are divided
@@ -67,7 +73,7 @@ type Cluster struct {
 
 // New starts a job from a snapshot, nil for none.
 func New(o Options, from Snapshot) (*Cluster, error) {
-	c := &Cluster{o: o, chains: map[string][]*task{}, complete: from}
+	c := &Cluster{o: o, chains: map[string][]*task{}, complete: from, barrier: o.Restored}
 	if o.Seed != 0 {
 		c.random = rand.New(rand.NewPCG(o.Seed, 7))
 	}
@@ -151,22 +157,30 @@ func (c *Cluster) connectAll(keyed bool) {
 }
 
 // owner is the subtask, of so many, that owns a key.
-func owner(key string, of int) int {
+func (c *Cluster) owner(key string, of int) (int, error) {
+	if c.o.Host != nil {
+		group, err := c.o.Host.group(key)
+		return group * of / groups, err
+	}
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(key))
-	return int(h.Sum32()%groups) * of / groups
+	return int(h.Sum32()%groups) * of / groups, nil
 }
 
 // Send sends a record of a partition of the source to all edges. Without a stamp
 // its watermark is that of whoever reads it.
 func (c *Cluster) Send(partition int, m operator.Meta, stamped bool, record []byte) error {
 	for edge, queues := range c.source[partition] {
-		to := 0
+		to, key := 0, ""
 		if edge != flink.EdgeSource {
 			k := c.o.Plan.Edges[edge].Key
-			to = owner(string(record[k.Offset:k.Offset+k.Length]), len(queues))
+			key = string(record[k.Offset : k.Offset+k.Length])
+			var err error
+			if to, err = c.owner(key, len(queues)); err != nil {
+				return err
+			}
 		}
-		queues[to].messages = append(queues[to].messages, message{edge: edge, meta: m, stamped: stamped, record: record})
+		queues[to].messages = append(queues[to].messages, message{edge: edge, key: key, meta: m, stamped: stamped, record: record})
 	}
 	return c.move()
 }

@@ -46,6 +46,7 @@ type queue struct {
 // message is a record, a watermark or a barrier.
 type message struct {
 	edge    int
+	key     string
 	meta    operator.Meta
 	stamped bool
 	record  []byte
@@ -57,12 +58,16 @@ type message struct {
 
 // start opens the session and loads the keys that the task owns.
 func (k *task) start(from Snapshot) error {
-	conn, err := k.cluster.o.Dial(k.stored)
+	p := k.cluster.o.Plan
+	dial := k.cluster.o.Dial
+	if k.hosted() {
+		dial = k.cluster.o.Host.dial(p)
+	}
+	conn, err := dial(k.stored)
 	if err != nil {
 		return err
 	}
 	k.conn, k.client = conn, client{conn: conn, stored: k.stored}
-	p := k.cluster.o.Plan
 	b := u32(nil, p.Protocol)
 	b = bytesOf(bytesOf(bytesOf(b, p.Job), string(p.Program)), k.chain)
 	b = u64(u32(u32(u32(b, k.subtask), k.of), groups), k.cluster.barrier)
@@ -72,7 +77,11 @@ func (k *task) start(from Snapshot) error {
 	for _, stage := range k.stages {
 		k.state[stage.Name] = map[string][]byte{}
 		for key, value := range from[stage.Name] {
-			if owner(key, k.of) == k.subtask {
+			owner, err := k.cluster.owner(key, k.of)
+			if err != nil {
+				return err
+			}
+			if owner == k.subtask {
 				k.state[stage.Name][key] = value
 			}
 		}
@@ -121,6 +130,9 @@ func (k *task) assign(from Snapshot) error {
 	return nil
 }
 
+// hosted reports whether the host runs the task.
+func (k *task) hosted() bool { return k.cluster.o.Host != nil && k.chain != flink.SourceChain }
+
 func (k *task) stored(stage, key string) ([]byte, bool) {
 	v, ok := k.state[stage][key]
 	return v, ok
@@ -148,6 +160,9 @@ func (k *task) take(q *queue, m message) error {
 		k.buf = u64(append(k.buf, 0), m.meta.Time)
 	}
 	k.buf = bytesOf(k.buf, string(m.record))
+	if k.hosted() {
+		k.buf = bytesOf(k.buf, m.key)
+	}
 	return k.item()
 }
 
@@ -199,8 +214,11 @@ func (k *task) apply(r reply) error {
 			k.pending = append(k.pending, Output{k.cluster.o.Plan.Edges[o.edge].To, o.key, o.meta, o.record})
 			continue
 		}
-		q := queues[owner(o.key, len(queues))]
-		q.messages = append(q.messages, message{edge: o.edge, meta: o.meta, stamped: true, record: o.record})
+		to, err := k.cluster.owner(o.key, len(queues))
+		if err != nil {
+			return err
+		}
+		queues[to].messages = append(queues[to].messages, message{edge: o.edge, key: o.key, meta: o.meta, stamped: true, record: o.record})
 	}
 	for _, w := range r.writes {
 		if k.state[w.stage] == nil {
@@ -211,9 +229,17 @@ func (k *task) apply(r reply) error {
 		} else {
 			k.state[w.stage][w.key] = w.value
 		}
-		if w.stage != flink.SourceChain && owner(w.key, k.of) != k.subtask {
+		if w.stage == flink.SourceChain {
+			continue
+		}
+		owner, err := k.cluster.owner(w.key, k.of)
+		if err != nil {
+			return err
+		}
+		if owner != k.subtask {
 			return fmt.Errorf("chain %s, stage %s, subtask %d writes key %q of another", k.chain, w.stage, k.subtask, w.key)
 		}
+
 	}
 	if r.idle != k.idle {
 		k.idle = r.idle
