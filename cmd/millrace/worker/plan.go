@@ -45,7 +45,7 @@ func (w *Builder) printPlan(ctx context.Context, out io.Writer, job, file string
 
 // makeTopics makes the topics that Flink's sinks look for when they begin, where
 // they are missing: dead letters, and what is published whatever is in the events.
-func (w *Builder) makeTopics(ctx context.Context, plan *flink.Plan) error {
+func (w *Builder) makeTopics(ctx context.Context, plan *flink.Plan) (err error) {
 	var names []string
 	for to, s := range plan.Sinks {
 		if name, ok := strings.CutPrefix(to, flink.SinkTopic); ok {
@@ -68,7 +68,7 @@ func (w *Builder) makeTopics(ctx context.Context, plan *flink.Plan) error {
 	if err != nil {
 		return err
 	}
-	defer preparer.Close()
+	defer func() { err = errors.Join(err, preparer.Close()) }()
 	ctx, cancel := context.WithTimeout(ctx, openPatience)
 	defer cancel()
 	slices.Sort(names)
