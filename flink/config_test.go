@@ -126,10 +126,13 @@ func (s *shop) breaks(ctx context.Context, job, what string, restored bool, some
 
 func (s *shop) killWorker() {
 	s.t.Helper()
-	pids := workers(s.t, s.managers...)
-	if len(pids) == 0 {
-		s.t.Fatal("there is no worker")
-	}
+	var pids []int
+	s.until("there is a worker", 30*time.Second, func() error { // the job may be restored once more
+		if pids = workers(s.t, s.managers...); len(pids) == 0 {
+			return errNotYet
+		}
+		return nil
+	})
 	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
 		s.t.Fatal(err)
 	}
@@ -138,11 +141,14 @@ func (s *shop) killWorker() {
 // killTaskManager kills one that runs something.
 func (s *shop) killTaskManager() (i int) {
 	s.t.Helper()
-	for len(workers(s.t, s.cluster.TaskManager(i).PID())) == 0 {
-		if i++; i == 2 {
-			s.t.Fatal("there is no worker")
+	s.until("a TaskManager has a worker", 30*time.Second, func() error {
+		for i = range 2 {
+			if len(workers(s.t, s.cluster.TaskManager(i).PID())) > 0 {
+				return nil
+			}
 		}
-	}
+		return errNotYet
+	})
 	s.cluster.KillTaskManager(i)
 	return i
 }

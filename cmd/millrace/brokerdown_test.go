@@ -100,6 +100,7 @@ func TestWrongAddressesOfBrokers(t *testing.T) {
 // A broker that goes down, or hangs, is told while it lasts; then reading goes on,
 // and the log says so.
 func TestABrokerThatGoesDown(t *testing.T) {
+	t.Parallel()
 	broker := services.Kafka(t, services.KafkaOptions{Topics: map[string]int32{"user-events": 2}})
 	s := startTroubled(t, broker.Address)
 	client := broker.Client()

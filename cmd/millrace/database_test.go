@@ -19,6 +19,7 @@ import (
 // is killed again and again under load: events are applied all the time, health
 // says what is wrong, and in the end the tables are what the log says.
 func TestDatabaseKilled(t *testing.T) {
+	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
 		cfg := testConfig(t.TempDir())
 		cfg.CheckpointInterval = 200 * time.Millisecond

@@ -34,6 +34,7 @@ func exported(t *testing.T, data string, args ...string) (out string) {
 // reads the topic answers the same, whoever deleted what on the way, and no event
 // goes twice however often the export is run.
 func TestExportToKafka(t *testing.T) {
+	t.Parallel()
 	broker := services.Kafka(t, services.KafkaOptions{})
 	cfg := testConfig(t.TempDir())
 	cfg.OutOfOrderness = 0

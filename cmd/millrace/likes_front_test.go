@@ -15,6 +15,7 @@ import (
 // TestLikesAtFronts has two fronts take likes: counts are those of both, and the
 // recommender, which is in a third process, learns of them.
 func TestLikesAtFronts(t *testing.T) {
+	t.Parallel()
 	db, cache := databasetest.Start(t, database.PostgreSQL), services.Redis(t)
 	c := db.New(t)
 	k := &killing{t: t, data: t.TempDir(), binary: buildBinary(t)}

@@ -180,6 +180,7 @@ func (w *likesWorld) killedAt(lines *wires, m moment, n int) (reached bool) {
 // acknowledged are sent again. Each is there once, everywhere. MILLRACE_SOAK
 // takes all steps, otherwise they are drawn.
 func TestLikesKilledAtEveryStep(t *testing.T) {
+	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *databasetest.Server) {
 		lines := &wires{t: t, steps: map[string]int{}}
 		w := newLikesWorld(t, db, lines)
@@ -212,6 +213,7 @@ func TestLikesKilledAtEveryStep(t *testing.T) {
 // TestLikesAnswers has systems go one by one: what is answered, and that what was
 // acknowledged meanwhile gets on.
 func TestLikesAnswers(t *testing.T) {
+	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *databasetest.Server) {
 		w := newLikesWorld(t, db, nil)
 		words := map[string]string{"likes": "点赞", "reads": "阅读", "favorites": "收藏", "comments": "评论"}

@@ -43,6 +43,7 @@ type likesWorld struct {
 // Every like that was acknowledged is a row, counted once in Redis, once in
 // Kafka, and once by the recommender; nothing else is.
 func TestLikesKilled(t *testing.T) {
+	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *databasetest.Server) {
 		w := newLikesWorld(t, db, nil)
 		victims := []string{"millrace", "redis", "millrace", "database", "millrace", "kafka", "all"}

@@ -145,6 +145,7 @@ func (k *killing) describe() {
 // once, in the order of its key. With at_least_once that holds for all readers,
 // but for records that are there again.
 func TestPublishingThroughKills(t *testing.T) {
+	t.Parallel()
 	broker := services.Kafka(t, services.KafkaOptions{})
 	t.Run(kafka.ExactlyOnce, func(t *testing.T) {
 		data := publishThroughKills(t, broker, 8, publishTo(broker))
@@ -236,6 +237,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // While the broker is away the server starts, answers, and says what is wrong;
 // when there is no more room it takes no events; it goes on by itself.
 func TestPublishingWhileTheBrokerIsAway(t *testing.T) {
+	t.Parallel()
 	broker := services.Kafka(t, services.KafkaOptions{})
 	k := &killing{t: t, random: rand.New(rand.NewPCG(1, 1)), data: t.TempDir(), binary: buildBinary(t), acked: map[int]bool{}}
 	k.environment = append(publishTo(broker), "MILLRACE_PUBLISH_MAX_WAITING_RECORDS=500", "MILLRACE_MAX_QUEUED_EVENTS=1000")
@@ -275,6 +277,7 @@ func TestPublishingWhileTheBrokerIsAway(t *testing.T) {
 
 // A second server of the same name takes over, and the first stops and says why.
 func TestPublishingOfTwoServersUnderOneName(t *testing.T) {
+	t.Parallel()
 	broker := services.Kafka(t, services.KafkaOptions{})
 	binary := buildBinary(t)
 	one := &killing{t: t, data: t.TempDir(), binary: binary, environment: publishTo(broker)}

@@ -17,6 +17,7 @@ import (
 // TestFrontsAnswerAsTheEngine: two fronts, all that can be asked, and events
 // and catalogue writes that are sent to a front.
 func TestFrontsAnswerAsTheEngine(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	cfg := redisConfig(t, server.Address)
 	engine := started(t, cfg)
@@ -70,6 +71,7 @@ func TestFrontsAnswerAsTheEngine(t *testing.T) {
 // flushed, and does not answer for a while. In the end it has what the engine
 // has.
 func TestRedisLosesEverything(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	cfg := redisConfig(t, server.Address)
 	cfg.Redis.Timeout = 100 * time.Millisecond
@@ -121,6 +123,7 @@ func TestRedisLosesEverything(t *testing.T) {
 // TestWhatDiedDuringAnOutage: Redis keeps its data over an outage in which a
 // user and an item are deleted. They are gone afterwards.
 func TestWhatDiedDuringAnOutage(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	cfg := redisConfig(t, server.Address)
 	engine := started(t, cfg)
@@ -145,6 +148,7 @@ func TestWhatDiedDuringAnOutage(t *testing.T) {
 // TestFrontWithoutRedis: a front starts without Redis, says what is missing,
 // fails fast, and goes on by itself.
 func TestFrontWithoutRedis(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	cfg := redisConfig(t, server.Address)
 	server.Kill()
@@ -213,6 +217,7 @@ func TestFrontWithoutRedis(t *testing.T) {
 
 // TestTwoEnginesWithOnePrefix: the second is kept away, and both go on.
 func TestTwoEnginesWithOnePrefix(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	cfg := redisConfig(t, server.Address)
 	first := started(t, cfg)
@@ -245,6 +250,7 @@ func TestTwoEnginesWithOnePrefix(t *testing.T) {
 // TestFrontOfACluster: a real cluster of three nodes, of which one is lost with
 // all that it has.
 func TestFrontOfACluster(t *testing.T) {
+	t.Parallel()
 	nodes := redistest.Cluster(t)
 	cfg := redisConfig(t, nodes[0].Address, nodes[1].Address, nodes[2].Address)
 	engine := started(t, cfg)

@@ -19,6 +19,7 @@ import (
 // TestFrontWithSQL: the catalogue is in a database, and the front reads it
 // there.
 func TestFrontWithSQL(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	cfg := redisConfig(t, server.Address)
 	cfg.Catalog = databasetest.Start(t, database.PostgreSQL).New(t)
@@ -43,6 +44,7 @@ func TestFrontWithSQL(t *testing.T) {
 // the engine reads. Who waits finds them in the views; a broker that is killed
 // loses none that was acknowledged.
 func TestFrontSendsEventsToKafka(t *testing.T) {
+	t.Parallel()
 	broker := services.Kafka(t, services.KafkaOptions{Topics: map[string]int32{"user-events": 3}})
 	server := redistest.Start(t)
 	cfg := redisConfig(t, server.Address)

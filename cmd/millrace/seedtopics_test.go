@@ -70,6 +70,7 @@ func (l lists) await(what string, ok func() bool) {
 // an event of its kind, heats its item, and changes what others are recommended
 // at once, before event time has gone on.
 func TestTopicsOfTheSeeds(t *testing.T) {
+	t.Parallel()
 	topics := map[string]int32{"recommendation": 2}
 	for _, s := range seedTopics {
 		topics[s.topic] = 2
@@ -108,6 +109,7 @@ func TestTopicsOfTheSeeds(t *testing.T) {
 // The topic recommendation has the messages of the likes service. A shop whose
 // own likes service writes it has it read as counters.
 func TestTopicOfLikes(t *testing.T) {
+	t.Parallel()
 	broker := services.Kafka(t, services.KafkaOptions{Topics: map[string]int32{"recommendation": 1}})
 	cfg := testConfig(t.TempDir())
 	cfg.Kafka.Brokers, cfg.Likes.Enabled = []string{broker.Address}, true

@@ -24,6 +24,7 @@ import (
 // themselves, and tell deletions to what computes through the topic of events.
 // Here that is a server; jobs on Flink do the same with the same records.
 func TestFrontsShareTheCatalogue(t *testing.T) {
+	t.Parallel()
 	broker := services.Kafka(t, services.KafkaOptions{Topics: map[string]int32{"user-events": 3}})
 	cfg := redisConfig(t, redistest.Start(t).Address)
 	cfg.Kafka.Brokers, cfg.Kafka.Tombstones = []string{broker.Address}, kafka.TombstoneDelete

@@ -30,6 +30,7 @@ type tablesWorld struct {
 // killed, with transactions that commit late: in the end the catalogue is what
 // the tables say, deletions without a mark too.
 func TestTablesKilled(t *testing.T) {
+	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
 		c := s.New(t)
 		w := &tablesWorld{

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"millrace/cmd/millrace/worker"
 	"millrace/engine/flink"
@@ -167,9 +168,15 @@ func (j *hostedJob) run(before func(record int)) (restarts int) {
 // A configuration's job on Flink keeps its answers in Redis: those that it comes
 // to without anything going wrong, also if Redis is emptied on the way.
 func TestWorkersKeepAnswersInRedis(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
-	text := fmt.Sprintf("kafka:\n  brokers: [127.0.0.1:1]\n  topics: [{topic: user-events}]\n  dead_letter_topic: dead\n  tombstones: delete\nredis: {addresses: [%q]}\n"+
-		"publish: {enabled: true}\n", server.Address)
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1)) // where topics of results are made
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	text := fmt.Sprintf("kafka:\n  brokers: [%q]\n  topics: [{topic: user-events}]\n  dead_letter_topic: dead\n  tombstones: delete\nredis: {addresses: [%q]}\n"+
+		"publish: {enabled: true}\n", broker.ListenAddrs()[0], server.Address)
 	plan, builder := planWorker(t, text)
 	want := operatortest.Views{}
 	job := hostedJob{t: t, plan: plan, builder: builder, topics: userEvents(t), random: rand.New(rand.NewPCG(1, 1)), views: flinktest.Views(want.Put)}
