@@ -2,7 +2,7 @@
 # Measures what an event costs each process of a cluster: the same topic is read by
 # one millrace server and by a job on Flink, both with answers in Redis, one after
 # the other. Starts its own Kafka, Redis and Flink; EVENTS (1000000), USERS, ITEMS,
-# BACKEND (rocksdb or hashmap). For docs/sizing.md; needs an idle machine.
+# BACKEND (rocksdb or hashmap). Needs an idle machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export SERVICES_DATA=${SERVICES_DATA:-/var/tmp/millrace-bench-cluster}
