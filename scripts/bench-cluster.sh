@@ -29,6 +29,7 @@ listen: 127.0.0.1:28080
 kafka:
   brokers: ["127.0.0.1:$KAFKA_PORT"]
   topics: [{topic: user-events}]
+  group: $1
 redis: {addresses: ["127.0.0.1:$REDIS_PORT"], prefix: $1}
 END
 }
@@ -115,10 +116,9 @@ def serve():
     server = subprocess.Popen([f"{scratch}/millrace", "serve", "--config", f"{scratch}/embedded.yaml"], stderr=open(f"{scratch}/server.log", "w"))
 
 
-measure("one server from Kafka, answers in Redis", "millrace", serve)
+measure("one server from Kafka, answers in Redis", "embedded", serve)
 server.send_signal(signal.SIGINT)
 server.wait()
-subprocess.run(["scripts/services/kafka.sh", "groups", "--delete", "--group", "millrace"], capture_output=True)
 subprocess.run(["redis-cli", "-p", redis, "flushall"], capture_output=True)
 
 
@@ -127,5 +127,5 @@ def submit():
                     "--config", f"{scratch}/flink.yaml", "--checkpoint-interval", "2000"], check=True, capture_output=True)
 
 
-measure(f"Flink from Kafka with {backend}, answers in Redis", "millrace", submit)
+measure(f"Flink from Kafka with {backend}, answers in Redis", "flink", submit)
 END
