@@ -42,10 +42,11 @@ settings flink >"$scratch/flink.yaml"
 "$millrace" replay "$scratch/events.jsonl" --data "$scratch/history" --json >"$scratch/replay.json"
 "$millrace" export --data "$scratch/history" --config "$scratch/embedded.yaml" --topic user-events --partitions 4 --json >"$scratch/export.json"
 
-python3 - "$scratch" "$events" "$backend" "$FLINK_PORT" "$REDIS_PORT" <<'END'
-import json, os, re, signal, subprocess, sys, time
+python3 - "$scratch" "$events" "$backend" "$FLINK_PORT" "$REDIS_PORT" "$users" "$items" <<'END'
+import json, os, re, signal, subprocess, sys, time, urllib.request
 
 scratch, events, backend, flink, redis = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]
+users, items = int(sys.argv[6]), int(sys.argv[7])
 tick = os.sysconf("SC_CLK_TCK")
 
 
@@ -98,6 +99,8 @@ def measure(name, group, start):
         if left <= events * 0.15:
             break
         time.sleep(1)
+    if left == first[1]:
+        sys.exit("all events were read before anything could be measured: EVENTS is too small")
     read, took = first[1] - left, now - first[0]
     print(f"\n{name}: {read} events at {read / took:.0f}/s")
     for kind in sorted(used):
@@ -137,4 +140,21 @@ def submit():
 
 
 measure(f"Flink from Kafka with {backend}, answers in Redis", "flink", submit)
+
+
+def rest(path):
+    return json.load(urllib.request.urlopen(f"http://127.0.0.1:{flink}{path}"))
+
+
+while lag("flink") > 0:
+    time.sleep(1)
+time.sleep(12)  # Flink gathers its metrics every ten seconds
+job = rest("/jobs/overview")["jobs"][0]["jid"]
+tasks = rest(f"/jobs/{job}")["vertices"]
+print("between tasks, by where it comes from, for each event of the topic:")
+for task in tasks:
+    m = task["metrics"]
+    print(f"  {m['write-records'] / events:6.2f} records {m['write-bytes'] / events:6.0f} bytes   {task['name'].split(' -> ')[0]}")
+last = rest(f"/jobs/{job}/checkpoints")["latest"]["completed"]
+print(f"state in a checkpoint: {last['state_size'] / 1e6:.1f} MB in {last['end_to_end_duration']} ms, {last['state_size'] / (users + items):.0f} bytes for each user and item")
 END

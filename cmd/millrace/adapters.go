@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"millrace/catalog"
@@ -25,6 +26,7 @@ import (
 	"millrace/eventlog"
 	"millrace/recommend"
 	"millrace/recommend/rank"
+	"millrace/serve"
 	"millrace/serve/api"
 	"millrace/source/kafka"
 	"millrace/view"
@@ -252,6 +254,20 @@ func rounded(v float64) float64 { return math.Round(v*1e6) / 1e6 }
 // collected is where the lines of log files go.
 func (n *node) collected() *collect.Local {
 	return &collect.Local{Log: n.log, Appender: n.appender, Stored: n.engine.Position, Logger: n.logger}
+}
+
+// collect begins to collect log files, if there are any to be, and says how that
+// goes in health and metrics.
+func (n *node) collect(ctx context.Context, c collect.Config, o *serve.Options) (*collect.Background, error) {
+	b, err := collect.Start(ctx, c, n.engine.Types(), n.collected())
+	if err != nil || b == nil {
+		return nil, err
+	}
+	o.Parts.Systems = append(o.Parts.Systems, api.System{Name: "collect", Err: b.Err})
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	return b, o.Registry.Register(b)
 }
 
 // newCollect is the command millrace collect.

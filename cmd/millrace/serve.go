@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"millrace/cmd/millrace/collect"
 	"millrace/cmd/millrace/front"
 	"millrace/cmd/millrace/savepoint"
 	"millrace/engine/checkpoint"
@@ -182,6 +181,11 @@ func serveNode(ctx context.Context, cfg config, options serve.Options, ready fun
 	if err := n.serveLikes(ctx, cfg, &options); err != nil {
 		return err
 	}
+	collecting, err := n.collect(ctx, cfg.Collect, &options)
+	if err != nil {
+		return err
+	}
+	defer collecting.Stop() // before the log is closed
 	server, err := serve.New(options)
 	if err != nil {
 		return err
@@ -190,11 +194,6 @@ func serveNode(ctx context.Context, cfg config, options serve.Options, ready fun
 	defer stop()
 	go headroom.Keep(headroomed, uint64(cfg.GCHeadroomMiB)<<20)
 	n.engine.Observe(func(b embedded.BlockStats) { server.Observe(b.Events, b.Apply, b.Latency) })
-	collecting, err := collect.Start(ctx, cfg.Collect, n.engine.Types(), n.collected())
-	if err != nil {
-		return err
-	}
-	defer collecting.Stop() // before the log is closed
 	cfg.restores.Opened(n.undone)
 	if n.mirror != nil {
 		n.mirror.Start(n.engine.Index(), apiEngine{n.engine})

@@ -27,6 +27,7 @@ type file struct {
 
 	scanned uint64    // up to where a line that is too long has no end; 0 for none
 	size    int64     // when it was last read
+	length  int64     // at the last look
 	written time.Time // by what the file system says
 	ended   bool      // no whole line was left then
 	changed time.Time

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -103,6 +104,7 @@ type Follower struct {
 	looked  time.Time
 	started bool // the first look is over
 	turn    int  // the file that is read next
+	figures struct{ files, behind atomic.Uint64 }
 	now     func() time.Time
 }
 
@@ -332,7 +334,30 @@ func (f *Follower) look(ctx context.Context) error {
 	f.compareCopies()
 	f.closeGone()
 	f.looked, f.started = f.now(), true
+	f.count()
 	return nil
+}
+
+// count takes down what Following tells.
+func (f *Follower) count() {
+	files, behind := uint64(0), uint64(0)
+	for _, t := range f.files {
+		if t.copyOf != nil {
+			continue
+		}
+		files++
+		if left := t.length - int64(t.offset); left > 0 {
+			behind += uint64(left)
+		}
+	}
+	f.figures.files.Store(files)
+	f.figures.behind.Store(behind)
+}
+
+// Following is how many files are followed, and how many bytes of them are not
+// handed out, as of the last look at them. It may be called at any time.
+func (f *Follower) Following() (files int, behindBytes uint64) {
+	return int(f.figures.files.Load()), f.figures.behind.Load()
 }
 
 func (f *Follower) excluded(path string) bool {
@@ -358,7 +383,7 @@ func (f *Follower) find(path string) {
 			if !t.seen && t.path != path {
 				t.path, t.renamed = path, true
 			}
-			t.seen = true
+			t.seen, t.length = true, info.Size()
 			return
 		}
 	}
@@ -374,7 +399,7 @@ func (f *Follower) find(path string) {
 		_ = opened.Close() // another one has come to the path meanwhile; the next look finds it
 		return
 	}
-	f.files = append(f.files, &file{path: path, id: idOf(info), open: opened, seen: true})
+	f.files = append(f.files, &file{path: path, id: idOf(info), open: opened, seen: true, length: info.Size()})
 }
 
 // closeGone closes files that are not there any more and have not changed for a

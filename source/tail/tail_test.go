@@ -319,6 +319,32 @@ func TestHeaderAndFromEnd(t *testing.T) {
 	}
 }
 
+// What is not handed out yet counts as behind, a copy of a file does not.
+func TestFollowing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	appendTo(t, path, "1\n2\n")
+	r := newReading(t, Options{Paths: []string{path + "*"}})
+	defer r.close()
+	want := func(files int, behind uint64) {
+		t.Helper()
+		if err := r.f.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if f, b := r.f.Following(); f != files || b != behind {
+			t.Errorf("%d files and %d bytes behind, want %d and %d", f, b, files, behind)
+		}
+	}
+	want(1, 4)
+	r.want("1", "2")
+	want(1, 0)
+	appendTo(t, path, "3\nunfinished")
+	want(1, 12)
+	r.want("1", "2", "3")
+	want(1, 10)
+	appendTo(t, path+".1", "1\n2\n3\nunfinished")
+	want(1, 10)
+}
+
 func TestRewind(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.log")
 	appendTo(t, path, "1\n2\n")

@@ -53,6 +53,8 @@ type Target interface {
 	Put(ctx context.Context, b Batch) error
 	// Reject stores lines that are bad.
 	Reject(ctx context.Context, list []Letter) error
+	// Err says why it does not work at present; nil if it does.
+	Err() error
 }
 
 // Collector collects the lines of a configuration.
@@ -62,6 +64,7 @@ type Collector struct {
 	groups []*group
 
 	lines, events, ignored, bad atomic.Uint64
+	failed                      atomic.Pointer[error] // why it has ended
 }
 
 // group is the files of one rule.
@@ -139,6 +142,7 @@ func (c *Collector) Run(ctx context.Context, once bool) error {
 	all.Wait()
 	for _, err := range errs {
 		if err != nil && !errors.Is(err, context.Canceled) {
+			c.failed.Store(&err)
 			return err
 		}
 	}

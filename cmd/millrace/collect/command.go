@@ -30,8 +30,8 @@ type Wiring struct {
 }
 
 type flags struct {
-	config, data, to, key string
-	once, json            bool
+	config, data, to, key, listen string
+	once, json                    bool
 }
 
 // NewCommand is the command millrace collect.
@@ -58,6 +58,7 @@ whose own configuration has the section collects by itself).`,
 	c.Flags().StringVar(&f.data, "data", "", "data directory to collect into")
 	c.Flags().StringVar(&f.to, "to", "", "address of a running server to collect into instead")
 	c.Flags().StringVar(&f.key, "key", "", "API key of that server")
+	c.Flags().StringVar(&f.listen, "listen", "", "address that answers GET /metrics and GET /v1/health, such as 127.0.0.1:9102")
 	c.Flags().BoolVar(&f.once, "once", false, "end when all that is there now is collected")
 	c.Flags().BoolVar(&f.json, "json", false, "print the result as one JSON line")
 	return c
@@ -103,6 +104,13 @@ func run(c *cobra.Command, w Wiring, f flags) (err error) {
 	collector, err := New(settings.Collect, settings.Types, target, logger)
 	if err != nil {
 		return err
+	}
+	if f.listen != "" {
+		stop, failed := collector.monitor(f.listen, logger)
+		if failed != nil {
+			return errors.Join(failed, collector.Close())
+		}
+		defer func() { err = errors.Join(err, stop()) }()
 	}
 	logger.Info("collecting", "groups", len(settings.Collect.Files))
 	err = errors.Join(collector.Run(c.Context(), f.once), collector.Close())

@@ -83,8 +83,12 @@ func (l *Local) Reject(ctx context.Context, list []Letter) error {
 	}
 }
 
-// Background is a Collector that runs in a server.
+// Err implements Target.
+func (l *Local) Err() error { return l.Appender.Err() }
+
+// Background is a Collector that runs in a server. It is a prometheus.Collector.
 type Background struct {
+	*Collector
 	stop context.CancelFunc
 	done sync.WaitGroup
 }
@@ -99,7 +103,7 @@ func Start(ctx context.Context, c Config, types *event.Types, into *Local) (*Bac
 	if err != nil {
 		return nil, err
 	}
-	b := &Background{}
+	b := &Background{Collector: collector}
 	ctx, b.stop = context.WithCancel(ctx)
 	b.done.Go(func() {
 		if err := errors.Join(collector.Run(ctx, false), collector.Close()); err != nil && ctx.Err() == nil {

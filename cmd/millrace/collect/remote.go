@@ -26,6 +26,7 @@ type Remote struct {
 	mutex  sync.Mutex
 	stored map[string]uint64 // position of the last batch, by source
 	told   time.Time         // when it was last logged that the server is away
+	away   error             // why the server is waited for; nil if it is not
 }
 
 const (
@@ -164,27 +165,40 @@ func (r *Remote) do(ctx context.Context, request client.Request, answer any) (in
 		status, err := r.server.Do(ctx, request, answer)
 		switch {
 		case err == nil:
+			r.answered(nil)
 			return status, nil
 		case ctx.Err() != nil:
 			return 0, ctx.Err()
 		case status != 0 && status != http.StatusTooManyRequests && status/100 != 5:
+			r.answered(nil)
 			var refused *client.Refusal
 			if errors.As(err, &refused) {
 				err = fmt.Errorf("%s %s: %w", request.Method, r.server.Address(), err)
 			}
 			return status, err
 		}
-		r.complain(err)
+		r.answered(err)
 		if err := source.Sleep(ctx, pause); err != nil {
 			return status, err
 		}
 	}
 }
 
-// complain logs now and then that the server is waited for.
-func (r *Remote) complain(err error) {
+// Err implements Target.
+func (r *Remote) Err() error {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
+	return r.away
+}
+
+// answered takes up whether the server answers; that it is waited for is logged
+// now and then.
+func (r *Remote) answered(err error) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if r.away = err; err == nil {
+		return
+	}
 	if now := time.Now(); now.Sub(r.told) >= complainEvery {
 		r.told = now
 		r.logger.Warn("waiting for the server; nothing is lost meanwhile", "error", err)
