@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"math"
 	"reflect"
 	"testing"
@@ -267,5 +268,28 @@ func BenchmarkReadEvent(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		ReadEvent(wire.NewReader(enc), &e, names)
+	}
+}
+
+// JSONLines writes as many stored events as it is told to, a line each, and
+// nothing of a payload that it can not read.
+func TestJSONLines(t *testing.T) {
+	var payload []byte
+	for _, e := range []Event{
+		{User: "u1", Item: "i1", Type: "view", Time: secondsBelow},
+		{User: "u2", Item: "i2", Type: "rating", Time: secondsBelow + 1, Value: 4.5, HasValue: true},
+		{User: "u3", Item: "i3", Type: "view", Time: secondsBelow + 2},
+	} {
+		payload = AppendEvent(payload, &e)
+	}
+	first := fmt.Sprintf(`{"user_id":"u1","item_id":"i1","event_type":"view","timestamp":%d}`, secondsBelow) + "\n"
+	second := fmt.Sprintf(`{"user_id":"u2","item_id":"i2","event_type":"rating","value":4.5,"timestamp":%d}`, secondsBelow+1) + "\n"
+	for n, want := range []string{"", first, first + second} {
+		if got, err := JSONLines(payload, n); string(got) != want || err != nil {
+			t.Errorf("%d lines: %q, error %v", n, got, err)
+		}
+	}
+	if got, err := JSONLines(payload, 4); got != nil || !errors.Is(err, wire.ErrCorrupt) {
+		t.Errorf("one more than there are: %q, error %v", got, err)
 	}
 }

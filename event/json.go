@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"millrace/event/wire"
 )
 
 // AppendJSON appends an event as JSON, its fields in a fixed order and ids as
@@ -43,6 +45,21 @@ func AppendJSON(dst []byte, e *Event) []byte {
 	}
 	dst[len(dst)-1] = '}'
 	return dst
+}
+
+// JSONLines are the count stored events of a payload as JSON Lines, each as
+// AppendJSON writes it. The error is that of ReadEvent.
+func JSONLines(payload []byte, count int) ([]byte, error) {
+	var lines []byte
+	var e Event
+	in := wire.NewReader(payload)
+	for range count {
+		if ReadEvent(in, &e, nil); in.Err() != nil {
+			return nil, in.Err()
+		}
+		lines = append(AppendJSON(lines, &e), '\n')
+	}
+	return lines, nil
 }
 
 // appendMember appends a member and a comma.

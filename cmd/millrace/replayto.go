@@ -165,7 +165,7 @@ func (r *remote) put(ctx context.Context, name string, b source.Batch) error {
 	if b.Changes {
 		return r.putChanges(ctx, b)
 	}
-	body, err := eventLines(b)
+	body, err := event.JSONLines(b.Payload, b.Count)
 	if err != nil {
 		return err
 	}
@@ -181,22 +181,6 @@ func (r *remote) put(ctx context.Context, name string, b source.Batch) error {
 	}
 	r.at[name] = b.Row
 	return nil
-}
-
-// eventLines are a batch's events as JSON Lines.
-func eventLines(b source.Batch) ([]byte, error) {
-	var body []byte
-	in := wire.NewReader(b.Payload)
-	var e event.Event
-	var names event.Names
-	for range b.Count {
-		event.ReadEvent(in, &e, &names)
-		if in.Err() != nil {
-			return nil, in.Err()
-		}
-		body = append(event.AppendJSON(body, &e), '\n')
-	}
-	return body, nil
 }
 
 // putChanges sends the catalogue's items and users.

@@ -14,7 +14,6 @@ import (
 
 	"millrace/cmd/millrace/client"
 	"millrace/event"
-	"millrace/event/wire"
 	"millrace/source"
 )
 
@@ -89,7 +88,7 @@ func (r *Remote) Put(ctx context.Context, b Batch) error {
 	if b.Count == 0 {
 		return nil
 	}
-	body, err := jsonLines(b)
+	body, err := event.JSONLines(b.Payload, b.Count)
 	if err != nil {
 		return err
 	}
@@ -106,22 +105,6 @@ func (r *Remote) Put(ctx context.Context, b Batch) error {
 		r.remember(b.Source, b.Next)
 	}
 	return err
-}
-
-// jsonLines are a batch's events as JSON Lines.
-func jsonLines(b Batch) ([]byte, error) {
-	var body []byte
-	in := wire.NewReader(b.Payload)
-	var e event.Event
-	var names event.Names
-	for range b.Count {
-		event.ReadEvent(in, &e, &names)
-		if in.Err() != nil {
-			return nil, in.Err()
-		}
-		body = append(event.AppendJSON(body, &e), '\n')
-	}
-	return body, nil
 }
 
 // letterJSON is a bad line as the server is told of it. It is no event whatever
