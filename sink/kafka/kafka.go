@@ -250,13 +250,10 @@ func (s *Sink) records(ctx context.Context, blocks []sink.Block) (list []*kgo.Re
 			if err != nil {
 				return nil, 0, err
 			}
-			value, err := w.value(r.Value)
-			if err == nil && len(r.Key)+len(value) > s.config.MaxRecordKiB<<10 {
-				err = errTooLarge
-			}
+			value, err := s.value(w, r)
 			if err != nil {
 				leftOut++
-				s.leaveOut(b.Number, w.name, r, err)
+				s.leaveOut(w.name, r, err, "block", b.Number)
 				continue
 			}
 			all = append(all, kgo.Record{Topic: w.name, Key: []byte(r.Key), Value: value, Headers: headers, Timestamp: b.Time.Go()})
@@ -271,11 +268,22 @@ func (s *Sink) records(ctx context.Context, blocks []sink.Block) (list []*kgo.Re
 
 var errTooLarge = errors.New("it is larger than publish.max_record_kib")
 
-// leaveOut logs that a record is left out, now and then.
-func (s *Sink) leaveOut(block uint64, topic string, r *publish.Record, why error) {
+// value is a result's value as it is written. The error says why the result is to
+// be left out.
+func (s *Sink) value(w *written, r *publish.Record) ([]byte, error) {
+	value, err := w.value(r.Value)
+	if err == nil && len(r.Key)+len(value) > s.config.MaxRecordKiB<<10 {
+		err = errTooLarge
+	}
+	return value, err
+}
+
+// leaveOut logs that a record is left out, now and then; more is what else there
+// is to say.
+func (s *Sink) leaveOut(topic string, r *publish.Record, why error, more ...any) {
 	if now := time.Now(); now.Sub(s.warned) >= time.Minute {
 		s.warned = now
-		s.logger.Warn("a result is not published", "topic", topic, "block", block, "bytes", len(r.Key)+len(r.Value), "because", why)
+		s.logger.With(more...).Warn("a result is not published", "topic", topic, "bytes", len(r.Key)+len(r.Value), "because", why)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -46,20 +45,13 @@ func (p *Preparer) Prepare(ctx context.Context, r *publish.Record) (topic string
 			return "", nil, err
 		}
 	}
-	value, err = w.value(r.Value)
-	if err == nil && len(r.Key)+len(value) > p.sink.config.MaxRecordKiB<<10 {
-		err = errTooLarge
-	}
+	value, err = p.sink.value(w, r)
 	if err == nil {
 		return w.name, value, nil
 	}
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	p.sink.leftOut.Add(1)
-	if now := time.Now(); now.Sub(p.sink.warned) >= time.Minute {
-		p.sink.warned = now
-		p.sink.logger.Warn("a result is not published", "topic", w.name, "bytes", len(r.Key)+len(value), "because", err, "so far", p.sink.leftOut.Load())
-	}
+	p.sink.leaveOut(w.name, r, err, "so far", p.sink.leftOut.Add(1))
 	return "", nil, nil
 }
 
