@@ -108,6 +108,21 @@ func (c *Client) runs(ctx context.Context) (map[string]bool, error) {
 	return ids, unreachable(err)
 }
 
+// checkRuns is an ErrLost if a process takes writes that is not one of those that
+// were known to.
+func (c *Client) checkRuns(ctx context.Context, known map[string]bool) error {
+	runs, err := c.runs(ctx)
+	if err != nil {
+		return err
+	}
+	for id := range runs {
+		if !known[id] {
+			return fmt.Errorf("%w: it was started again, or another node has taken its place", ErrLost)
+		}
+	}
+	return nil
+}
+
 // infoField is a field of what INFO answers.
 func infoField(info, name string) string {
 	for line := range strings.Lines(info) {

@@ -199,14 +199,8 @@ func (l *Lease) Epoch() uint64 { return l.epoch }
 // Check looks whether Redis still has what was written to it: an ErrLost if a
 // node was started again or has taken another's place, or if it was flushed.
 func (l *Lease) Check(ctx context.Context) error {
-	runs, err := l.client.runs(ctx)
-	if err != nil {
+	if err := l.client.checkRuns(ctx, l.runs); err != nil {
 		return err
-	}
-	for id := range runs {
-		if !l.runs[id] {
-			return fmt.Errorf("%w: it was started again, or another node has taken its place", ErrLost)
-		}
 	}
 	return l.checkMarks(ctx)
 }

@@ -69,14 +69,8 @@ func (w *Writer) Write(ctx context.Context, writes []operator.ViewWrite) error {
 // Check is an ErrLost if a node was started again or has taken another's place,
 // or if Redis was emptied.
 func (w *Writer) Check(ctx context.Context) error {
-	runs, err := w.client.runs(ctx)
-	if err != nil {
+	if err := w.client.checkRuns(ctx, w.runs); err != nil {
 		return err
-	}
-	for id := range runs {
-		if !w.runs[id] {
-			return fmt.Errorf("%w: it was started again, or another node has taken its place", ErrLost)
-		}
 	}
 	n, err := w.client.redis.Exists(ctx, w.client.writersKey()).Result()
 	switch {
