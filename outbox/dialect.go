@@ -97,26 +97,8 @@ func openFile(path string) (*sql.DB, error) {
 	return db, nil
 }
 
-func migrate(ctx context.Context, db *sql.DB, d *dialect) error {
-	folder, err := fs.Sub(files, "migrations/"+d.folder)
-	if err != nil {
-		return err
-	}
-	provider, err := goose.NewProvider(d.goose, db, folder, goose.WithTableName(migrationsTable),
-		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
-	if err != nil {
-		return err
-	}
-	current, latest, err := provider.GetVersions(ctx)
-	if err != nil {
-		return err
-	}
-	if current > latest {
-		return fmt.Errorf("they belong to a newer release: their schema is version %d, the latest known is %d", current, latest)
-	}
-	_, err = provider.Up(ctx)
-	return err
-}
+// migrations are those of the database, in the root.
+func (d *dialect) migrations() (fs.FS, error) { return fs.Sub(files, "migrations/"+d.folder) }
 
 // ReadSchema reads how far the tables in MySQL or PostgreSQL are migrated, and
 // changes nothing.
@@ -126,9 +108,9 @@ func ReadSchema(ctx context.Context, c database.Config) (s database.Schema, err 
 		return s, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	folder, err := fs.Sub(files, "migrations/"+d.folder)
+	migrations, err := d.migrations()
 	if err != nil {
 		return s, err
 	}
-	return database.ReadSchema(ctx, db, c.Driver, migrationsTable, folder)
+	return database.ReadSchema(ctx, db, c.Driver, migrationsTable, migrations)
 }

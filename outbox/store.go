@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"millrace/catalog/database"
 )
 
 // Store is the table of reactions. Its methods may be called from any
@@ -25,52 +27,37 @@ type Store struct {
 }
 
 func newStore(ctx context.Context, db *sql.DB, d dialect) (*Store, error) {
-	if err := migrate(ctx, db, &d); err != nil {
+	migrations, err := d.migrations()
+	if err != nil {
+		return nil, err
+	}
+	if err := database.Migrate(ctx, db, d.goose, migrationsTable, migrations); err != nil {
 		return nil, err
 	}
 	s := &Store{db: db, dialect: d, arrived: make(chan struct{})}
 	p := d.placeholder
 	const columns = "SELECT seq, kind, user_id, content_id, title, idempotency, created_at, position, ordinal FROM reactions WHERE "
-	stmts := preparer{ctx: ctx, db: db}
-	s.insert = stmts.prepare("INSERT INTO reactions (kind, user_id, content_id, title, idempotency, created_at) VALUES (" +
-		p(1) + ", " + p(2) + ", " + p(3) + ", " + p(4) + ", " + p(5) + ", " + p(6) + ") " + d.ignore)
-	s.next = stmts.prepare("SELECT seq, content_id FROM reactions WHERE position IS NULL ORDER BY seq LIMIT " + p(1))
-	s.last = stmts.prepare("SELECT COALESCE(MAX(ordinal), 0) FROM reactions WHERE content_id = " + p(1))
-	s.place = stmts.prepare("UPDATE reactions SET position = " + p(1) + ", ordinal = " + p(2) + " WHERE seq = " + p(3))
-	s.after = stmts.prepare(columns + "position > " + p(1) + " ORDER BY position LIMIT " + p(2))
-	s.ofContent = stmts.prepare(columns + "content_id = " + p(1) + " AND ordinal > " + p(2) + " AND ordinal <= " + p(3) + " ORDER BY ordinal LIMIT " + p(4))
-	s.lock = stmts.prepare("SELECT position FROM outbox" + d.lock)
-	s.advance = stmts.prepare("UPDATE outbox SET position = " + p(1))
-	s.forget = stmts.prepare("UPDATE reactions SET user_id = '', idempotency = " + p(1) + " WHERE seq = " + p(2))
-	s.lease = stmts.prepare("UPDATE outbox SET holder = " + p(1) + ", lease_until = " + d.clock + " + " + p(2) +
-		" WHERE holder = " + p(3) + " OR lease_until < " + d.clock)
-	if stmts.err != nil {
-		return nil, stmts.err
+	stmts := database.NewPreparer(ctx)
+	s.insert = stmts.Prepare(db, "INSERT INTO reactions (kind, user_id, content_id, title, idempotency, created_at) VALUES ("+
+		p(1)+", "+p(2)+", "+p(3)+", "+p(4)+", "+p(5)+", "+p(6)+") "+d.ignore)
+	s.next = stmts.Prepare(db, "SELECT seq, content_id FROM reactions WHERE position IS NULL ORDER BY seq LIMIT "+p(1))
+	s.last = stmts.Prepare(db, "SELECT COALESCE(MAX(ordinal), 0) FROM reactions WHERE content_id = "+p(1))
+	s.place = stmts.Prepare(db, "UPDATE reactions SET position = "+p(1)+", ordinal = "+p(2)+" WHERE seq = "+p(3))
+	s.after = stmts.Prepare(db, columns+"position > "+p(1)+" ORDER BY position LIMIT "+p(2))
+	s.ofContent = stmts.Prepare(db, columns+"content_id = "+p(1)+" AND ordinal > "+p(2)+" AND ordinal <= "+p(3)+" ORDER BY ordinal LIMIT "+p(4))
+	s.lock = stmts.Prepare(db, "SELECT position FROM outbox"+d.lock)
+	s.advance = stmts.Prepare(db, "UPDATE outbox SET position = "+p(1))
+	s.forget = stmts.Prepare(db, "UPDATE reactions SET user_id = '', idempotency = "+p(1)+" WHERE seq = "+p(2))
+	s.lease = stmts.Prepare(db, "UPDATE outbox SET holder = "+p(1)+", lease_until = "+d.clock+" + "+p(2)+
+		" WHERE holder = "+p(3)+" OR lease_until < "+d.clock)
+	if err := stmts.Err(); err != nil {
+		return nil, err
 	}
 	name := rand.Text()
 	if _, err := db.ExecContext(ctx, "UPDATE outbox SET identity = "+p(1)+" WHERE identity = ''", name); err != nil {
 		return nil, err
 	}
 	return s, db.QueryRowContext(ctx, "SELECT identity FROM outbox").Scan(&s.identity)
-}
-
-// preparer prepares statements until the first error. They are closed with their
-// database.
-type preparer struct {
-	ctx context.Context
-	db  *sql.DB
-	err error
-}
-
-func (p *preparer) prepare(text string) *sql.Stmt {
-	if p.err != nil {
-		return nil
-	}
-	stmt, err := p.db.PrepareContext(p.ctx, text)
-	if err != nil {
-		p.err = fmt.Errorf("preparing %.40q: %w", text, err)
-	}
-	return stmt
 }
 
 // Identity tells these tables from all others, for those who remember how far

@@ -26,7 +26,7 @@ var files embed.FS
 // Open opens the catalogue in the database that the settings name, and
 // migrates it to the schema of this release. The error is a
 // database.Diagnosis where it is known what to do, and wraps
-// sqlstore.ErrNewerSchema where a newer release has been at it.
+// database.ErrNewerSchema where a newer release has been at it.
 func Open(ctx context.Context, c database.Config) (*sqlstore.Store, error) {
 	store, err := open(ctx, c)
 	if err != nil {

@@ -57,7 +57,7 @@ var reading = url.Values{"_query_only": {"1"}}
 
 // Open opens the catalogue in the file of that path, which is made if it is
 // not there, and migrates it to the schema of this release. The error wraps
-// sqlstore.ErrNewerSchema where a newer release has been at it. The Store
+// database.ErrNewerSchema where a newer release has been at it. The Store
 // keeps two more files beside it, named path-wal and path-shm.
 func Open(ctx context.Context, path string) (*sqlstore.Store, error) {
 	store, err := open(ctx, path)

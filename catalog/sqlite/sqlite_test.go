@@ -14,6 +14,7 @@ import (
 
 	"millrace/catalog"
 	"millrace/catalog/catalogtest"
+	"millrace/catalog/database"
 	"millrace/catalog/sqlite"
 	"millrace/catalog/sqlstore"
 	"millrace/event"
@@ -121,7 +122,7 @@ func TestRefusals(t *testing.T) {
 		{"a file of text", text, nil},
 		{"a folder", dir, nil},
 		{"a path that is not there", filepath.Join(dir, "none", "catalog.db"), nil},
-		{"a newer release's", newer, sqlstore.ErrNewerSchema},
+		{"a newer release's", newer, database.ErrNewerSchema},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

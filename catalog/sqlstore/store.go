@@ -13,15 +13,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pressly/goose/v3"
-
 	"millrace/catalog"
+	"millrace/catalog/database"
 	"millrace/event"
 )
-
-// ErrNewerSchema says that the database was migrated by a newer release than
-// this one, which must leave it alone.
-var ErrNewerSchema = errors.New("the catalogue's database belongs to a newer release")
 
 // MigrationsTable is where goose notes which migrations have run.
 const MigrationsTable = "catalog_migrations"
@@ -49,10 +44,10 @@ var _ catalog.Store = (*Store)(nil)
 // Open migrates the database, prepares the statements and gives the Store,
 // which owns both handles from then on; after an error they are still the
 // caller's. writer is used by one call at a time, reader by many; they may be
-// the same. The error wraps ErrNewerSchema where that is the cause. Nothing is
-// printed.
+// the same. The error wraps database.ErrNewerSchema where that is the cause.
+// Nothing is printed.
 func Open(ctx context.Context, writer, reader *sql.DB, d Dialect) (*Store, error) {
-	if err := migrate(ctx, writer, &d); err != nil {
+	if err := database.Migrate(ctx, writer, d.Goose, MigrationsTable, d.Migrations); err != nil {
 		return nil, fmt.Errorf("migrating the catalogue: %w", err)
 	}
 	s := &Store{
@@ -60,16 +55,16 @@ func Open(ctx context.Context, writer, reader *sql.DB, d Dialect) (*Store, error
 		items: table[event.Item]{layout: itemLayout},
 		users: table[event.User]{layout: userLayout},
 	}
-	p := preparer{ctx: ctx}
+	p := database.NewPreparer(ctx)
 	const selects, sets = "SELECT block, owner, epoch, pruned FROM applied", "UPDATE applied SET "
-	s.readProgress = p.prepare(reader, selects)
-	s.lockProgress = p.prepare(writer, strings.TrimSpace(selects+" "+d.Lock))
-	s.setApplied = p.prepare(writer, sets+"block = "+d.Placeholder(1))
-	s.setPruned = p.prepare(writer, sets+"pruned = "+d.Placeholder(1)+" WHERE pruned < "+d.Placeholder(2))
-	s.setOwner = p.prepare(writer, sets+"owner = "+d.Placeholder(1))
-	s.setEpoch = p.prepare(writer, sets+"epoch = epoch + 1, pruned = "+d.Placeholder(1))
-	if p.err != nil {
-		return nil, fmt.Errorf("opening the catalogue: %w", p.err)
+	s.readProgress = p.Prepare(reader, selects)
+	s.lockProgress = p.Prepare(writer, strings.TrimSpace(selects+" "+d.Lock))
+	s.setApplied = p.Prepare(writer, sets+"block = "+d.Placeholder(1))
+	s.setPruned = p.Prepare(writer, sets+"pruned = "+d.Placeholder(1)+" WHERE pruned < "+d.Placeholder(2))
+	s.setOwner = p.Prepare(writer, sets+"owner = "+d.Placeholder(1))
+	s.setEpoch = p.Prepare(writer, sets+"epoch = epoch + 1, pruned = "+d.Placeholder(1))
+	if err := p.Err(); err != nil {
+		return nil, fmt.Errorf("opening the catalogue: %w", err)
 	}
 	if err := s.items.prepare(ctx, writer, reader, &d); err != nil {
 		return nil, fmt.Errorf("opening the catalogue: %w", err)
@@ -78,23 +73,6 @@ func Open(ctx context.Context, writer, reader *sql.DB, d Dialect) (*Store, error
 		return nil, fmt.Errorf("opening the catalogue: %w", err)
 	}
 	return s, nil
-}
-
-func migrate(ctx context.Context, db *sql.DB, d *Dialect) error {
-	provider, err := goose.NewProvider(d.Goose, db, d.Migrations, goose.WithTableName(MigrationsTable),
-		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
-	if err != nil {
-		return err
-	}
-	current, latest, err := provider.GetVersions(ctx)
-	if err != nil {
-		return err
-	}
-	if current > latest {
-		return fmt.Errorf("%w: its schema is version %d, the latest known is %d", ErrNewerSchema, current, latest)
-	}
-	_, err = provider.Up(ctx)
-	return err
 }
 
 // Apply implements catalog.Store.

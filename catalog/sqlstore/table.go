@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"millrace/catalog"
+	"millrace/catalog/database"
 )
 
 // pageRows is how many rows each reads at a time.
@@ -38,9 +39,9 @@ func graves(table string) string { return "deleted_" + table }
 
 // prepare makes the statements. They are closed with their databases.
 func (t *table[R]) prepare(ctx context.Context, writer, reader *sql.DB, d *Dialect) error {
-	p := preparer{ctx: ctx}
+	p := database.NewPreparer(ctx)
 	batches := func(text func(rows int) string) batch {
-		return batch{many: p.prepare(writer, text(d.BatchRows)), one: p.prepare(writer, text(1)), rows: d.BatchRows}
+		return batch{many: p.Prepare(writer, text(d.BatchRows)), one: p.Prepare(writer, text(1)), rows: d.BatchRows}
 	}
 	t.timeout = d.Timeout
 	id, from := t.columns[0], " FROM "+t.table
@@ -55,15 +56,15 @@ func (t *table[R]) prepare(ctx context.Context, writer, reader *sql.DB, d *Diale
 		return d.insert(graves(t.table), grave, n) + " " + d.OnConflictUpdate + " " + d.update(graves(t.table), grave, "")
 	})
 	t.remove = batches(func(n int) string { return "DELETE" + from + " WHERE " + id + " IN " + d.parameters(0, n) })
-	t.get = p.prepare(reader, rows+" = "+d.Placeholder(1))
-	t.page = p.prepare(reader, rows+" > "+d.Placeholder(1)+" ORDER BY "+id+" LIMIT "+d.Placeholder(2))
-	t.count = p.prepare(reader, "SELECT COUNT(*)"+from)
-	t.changed = p.prepare(reader, d.after(t.table, append(slices.Clone(t.columns), changedColumn)))
-	t.buried = p.prepare(reader, d.after(graves(t.table), []string{id, changedColumn}))
+	t.get = p.Prepare(reader, rows+" = "+d.Placeholder(1))
+	t.page = p.Prepare(reader, rows+" > "+d.Placeholder(1)+" ORDER BY "+id+" LIMIT "+d.Placeholder(2))
+	t.count = p.Prepare(reader, "SELECT COUNT(*)"+from)
+	t.changed = p.Prepare(reader, d.after(t.table, append(slices.Clone(t.columns), changedColumn)))
+	t.buried = p.Prepare(reader, d.after(graves(t.table), []string{id, changedColumn}))
 	before := " FROM " + graves(t.table) + " WHERE " + deletedAtColumn + " < " + d.Placeholder(1)
-	t.oldest = p.prepare(writer, "SELECT COALESCE(MAX("+changedColumn+"), 0)"+before)
-	t.unbury = p.prepare(writer, "DELETE"+before)
-	return p.err
+	t.oldest = p.Prepare(writer, "SELECT COALESCE(MAX("+changedColumn+"), 0)"+before)
+	t.unbury = p.Prepare(writer, "DELETE"+before)
+	return p.Err()
 }
 
 // after selects rows in the order of their changes, from a place on. The
@@ -73,23 +74,6 @@ func (d *Dialect) after(table string, columns []string) string {
 	p := d.Placeholder
 	return "SELECT " + strings.Join(columns, ", ") + " FROM " + table + " WHERE changed > 0 AND changed >= " + p(1) +
 		" AND (changed > " + p(2) + " OR id > " + p(3) + ") ORDER BY changed, id LIMIT " + p(4)
-}
-
-// preparer prepares statements until the first error.
-type preparer struct {
-	ctx context.Context
-	err error
-}
-
-func (p *preparer) prepare(db *sql.DB, text string) *sql.Stmt {
-	if p.err != nil {
-		return nil
-	}
-	stmt, err := db.PrepareContext(p.ctx, text)
-	if err != nil {
-		p.err = fmt.Errorf("preparing %.40q: %w", text, err)
-	}
-	return stmt
 }
 
 // batch is one statement in two sizes: thousands of rows cost few calls, and

@@ -1,0 +1,61 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/pressly/goose/v3"
+)
+
+// ErrNewerSchema says that tables were migrated by a newer release than this
+// one, which must leave them alone.
+var ErrNewerSchema = errors.New("the tables belong to a newer release")
+
+// Migrate brings tables to the schema of this release, by migrations that are
+// files such as 00001_catalogue.sql; table is where it is noted which of them
+// have run. The error wraps ErrNewerSchema where that is the cause. Nothing is
+// printed.
+func Migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, table string, migrations fs.FS) error {
+	provider, err := goose.NewProvider(dialect, db, migrations, goose.WithTableName(table),
+		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	if err != nil {
+		return err
+	}
+	current, latest, err := provider.GetVersions(ctx)
+	if err != nil {
+		return err
+	}
+	if current > latest {
+		return fmt.Errorf("%w: their schema is version %d, the latest known is %d", ErrNewerSchema, current, latest)
+	}
+	_, err = provider.Up(ctx)
+	return err
+}
+
+// Preparer prepares statements until the first error. They are closed with their
+// databases.
+type Preparer struct {
+	ctx context.Context
+	err error
+}
+
+// NewPreparer makes a Preparer.
+func NewPreparer(ctx context.Context) *Preparer { return &Preparer{ctx: ctx} }
+
+// Prepare prepares a statement; it is nil after an error.
+func (p *Preparer) Prepare(db *sql.DB, text string) *sql.Stmt {
+	if p.err != nil {
+		return nil
+	}
+	stmt, err := db.PrepareContext(p.ctx, text)
+	if err != nil {
+		p.err = fmt.Errorf("preparing %.40q: %w", text, err)
+	}
+	return stmt
+}
+
+// Err is the first error.
+func (p *Preparer) Err() error { return p.err }
