@@ -60,7 +60,7 @@ func planWorker(t *testing.T, text string) (*flink.Plan, *worker.Builder) {
 		t.Fatal(err)
 	}
 	b := worker.NewBuilder(workerWiring(), slog.New(slog.DiscardHandler))
-	plan, err := b.Plan(context.Background(), file)
+	plan, _, err := b.Plan(context.Background(), file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +244,7 @@ func TestPlansThatAreRefused(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := worker.NewBuilder(workerWiring(), slog.New(slog.DiscardHandler)).Plan(context.Background(), file)
+		_, _, err := worker.NewBuilder(workerWiring(), slog.New(slog.DiscardHandler)).Plan(context.Background(), file)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}

@@ -27,14 +27,12 @@ func (w *Builder) printPlan(ctx context.Context, out io.Writer, job, file string
 		return errors.New("--plan: want one of --config and --job")
 	}
 	var plan *flink.Plan
+	var settings *Settings
 	var err error
 	if job != "" {
 		plan, err = planReference(job)
-	} else {
-		plan, err = w.Plan(ctx, file)
-	}
-	if err == nil {
-		err = w.makeTopics(ctx, plan)
+	} else if plan, settings, err = w.Plan(ctx, file); err == nil {
+		err = w.makeTopics(ctx, plan, settings)
 	}
 	if err != nil {
 		return err
@@ -45,7 +43,7 @@ func (w *Builder) printPlan(ctx context.Context, out io.Writer, job, file string
 
 // makeTopics makes the topics that Flink's sinks look for when they begin, where
 // they are missing: dead letters, and what is published whatever is in the events.
-func (w *Builder) makeTopics(ctx context.Context, plan *flink.Plan) (err error) {
+func (w *Builder) makeTopics(ctx context.Context, plan *flink.Plan, s *Settings) (err error) {
 	var names []string
 	for to, s := range plan.Sinks {
 		if name, ok := strings.CutPrefix(to, flink.SinkTopic); ok {
@@ -55,14 +53,6 @@ func (w *Builder) makeTopics(ctx context.Context, plan *flink.Plan) (err error) 
 	}
 	if len(names) == 0 {
 		return nil
-	}
-	var p program
-	if err := json.Unmarshal(plan.Program, &p); err != nil {
-		return err
-	}
-	s, err := w.wiring.Settings(p.Name, []byte(p.Config), p.Environment)
-	if err != nil {
-		return err
 	}
 	preparer, err := sink.NewPreparer(s.Publish.Config, s.Kafka.Config, nil, w.logger)
 	if err != nil {
@@ -90,24 +80,21 @@ func planReference(job string) (*flink.Plan, error) {
 	return flink.NewPlan(job, p, b)
 }
 
-// Plan makes the plan of the configuration in a file. It asks Kafka which of the
-// default topics there are, and no other system.
-func (w *Builder) Plan(ctx context.Context, file string) (*flink.Plan, error) {
+// Plan makes the plan of the configuration in a file, and gives its settings. It
+// asks Kafka which of the default topics there are, and no other system.
+func (w *Builder) Plan(ctx context.Context, file string) (*flink.Plan, *Settings, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("--config: %w", err)
+		return nil, nil, fmt.Errorf("--config: %w", err)
 	}
 	p := program{Submission: rand.Text(), Name: file, Config: string(text), Environment: environment()}
 	b, err := json.Marshal(p)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	s, err := w.wiring.Settings(p.Name, text, p.Environment)
-	if err == nil {
-		err = check(s)
-	}
+	s, err := w.settings(&p)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	n := &parts{settings: s}
 	if s.Redis.Enabled() {
@@ -115,14 +102,14 @@ func (w *Builder) Plan(ctx context.Context, file string) (*flink.Plan, error) {
 	}
 	assembled, err := w.assemble(n)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	plan, err := flink.NewPlan("millrace", assembled, b)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if plan.Kafka, err = planKafka(ctx, s.Kafka); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, e := range plan.Edges {
 		if e.To == flink.SinkTopics || strings.HasPrefix(e.To, flink.SinkTopic) {
@@ -133,7 +120,7 @@ func (w *Builder) Plan(ctx context.Context, file string) (*flink.Plan, error) {
 		to.Topics = []string{s.Publish.Prefix + cohort.Topic, s.Publish.Prefix + heat.Topic}
 		plan.Sinks[flink.SinkTopics] = to
 	}
-	return plan, nil
+	return plan, &s, nil
 }
 
 // planKafka says what is read. Of the default topics those are that exist.

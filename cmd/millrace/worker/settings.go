@@ -139,11 +139,8 @@ func (w *Builder) share(key string, p *program) (*parts, error) {
 	if p.Environment == nil { // that of the client, not of this process
 		p.Environment = map[string]string{}
 	}
-	s, err := w.wiring.Settings(p.Name, []byte(p.Config), p.Environment)
+	s, err := w.settings(p)
 	if err != nil {
-		return nil, err
-	}
-	if err := check(s); err != nil {
 		return nil, err
 	}
 	built, err := w.wiring.Build(s.Record)
@@ -155,6 +152,15 @@ func (w *Builder) share(key string, p *program) (*parts, error) {
 		w.parts[key] = n
 	}
 	return n, err
+}
+
+// settings are those that a program carries. What does not run on Flink is refused.
+func (w *Builder) settings(p *program) (Settings, error) {
+	s, err := w.wiring.Settings(p.Name, []byte(p.Config), p.Environment)
+	if err == nil && !s.Kafka.Reads() {
+		err = errors.New("a job on Flink reads Kafka: kafka.brokers: want HOST:PORT of some, got none")
+	}
+	return s, err
 }
 
 func (w *Builder) open(s Settings, submission string, built *embedded.Program) (n *parts, err error) {
@@ -187,15 +193,6 @@ func (n *parts) publish(r *publish.Record) (topic string, value []byte, err erro
 	ctx, cancel := context.WithTimeout(context.Background(), openPatience)
 	defer cancel()
 	return n.preparer.Prepare(ctx, r)
-}
-
-// check refuses what does not run on Flink.
-func check(s Settings) error {
-	switch {
-	case !s.Kafka.Reads():
-		return errors.New("a job on Flink reads Kafka: kafka.brokers: want HOST:PORT of some, got none")
-	}
-	return nil
 }
 
 // assemble makes the program of a session.
