@@ -58,8 +58,8 @@ func (f *front) openCatalogue(ctx context.Context) (Catalogue, error) {
 	}()
 	if c.Shared {
 		f.shared = &sharedCatalogue{inSQL: s, deletions: f.topic.topic}
-		if err := f.shared.open(ctx); err != nil {
-			return nil, errors.Join(err, s.Close())
+		if err := store.Share(ctx); err != nil {
+			return nil, errors.Join(fmt.Errorf("catalogue: %w", err), s.Close())
 		}
 	}
 	return s, nil

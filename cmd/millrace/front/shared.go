@@ -73,14 +73,6 @@ func (w written) Block() uint64 { return uint64(w) }
 // First is of no use: changes have no repeats.
 func (written) First() int { return 0 }
 
-// open has the database be everybody's.
-func (s *sharedCatalogue) open(ctx context.Context) error {
-	if err := s.store.Share(ctx); err != nil {
-		return fmt.Errorf("catalogue: %w", err)
-	}
-	return nil
-}
-
 // waitBlock returns once this front's catalogue has what was written.
 func (s *inSQL) waitBlock(ctx context.Context, block uint64) error {
 	tick := time.NewTicker(sqlLook)
