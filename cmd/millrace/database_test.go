@@ -56,18 +56,7 @@ func TestDatabaseKilled(t *testing.T) {
 		})
 		for range 3 {
 			time.Sleep(300 * time.Millisecond)
-			s.Kill()
-			before := posted.Load()
-			waitFor(t, "events being applied while the database is away", func() bool { return posted.Load() > before+100 })
-			waitFor(t, "health telling that the database is away", func() bool {
-				_, body := ask(t, http.MethodGet, url+"/v1/health", "")
-				return strings.Contains(body, "the catalogue's database") && strings.Contains(body, "degraded") && !strings.Contains(body, "127.0.0.1")
-			})
-			s.Start()
-			waitFor(t, "health being good again", func() bool {
-				status, body := ask(t, http.MethodGet, url+"/v1/health", "")
-				return status == http.StatusOK && !strings.Contains(body, "degraded")
-			})
+			killDatabase(t, s, url, &posted)
 		}
 		end()
 		load.Wait()
@@ -88,6 +77,24 @@ func TestDatabaseKilled(t *testing.T) {
 		if item, err := store.Item(t.Context(), "of-sqlite"); err != nil || item.Title != "from before" {
 			t.Errorf("the item that was in SQLite: %+v, %v", item, err)
 		}
+	})
+}
+
+// killDatabase kills the database of a node that takes events, looks that they are
+// applied and that health tells of it, and starts it again.
+func killDatabase(t *testing.T, s *databasetest.Server, url string, posted *atomic.Int64) {
+	t.Helper()
+	s.Kill()
+	before := posted.Load()
+	waitFor(t, "events being applied while the database is away", func() bool { return posted.Load() > before+100 })
+	waitFor(t, "health telling that the database is away", func() bool {
+		_, body := ask(t, http.MethodGet, url+"/v1/health", "")
+		return strings.Contains(body, "the catalogue's database") && strings.Contains(body, "degraded") && !strings.Contains(body, "127.0.0.1")
+	})
+	s.Start()
+	waitFor(t, "health being good again", func() bool {
+		status, body := ask(t, http.MethodGet, url+"/v1/health", "")
+		return status == http.StatusOK && !strings.Contains(body, "degraded")
 	})
 }
 

@@ -40,6 +40,59 @@ func TestFrontWithSQL(t *testing.T) {
 	compareAnswers(t, engine.url, side.url)
 }
 
+// lookedAt is what a profile says of what a user has looked at, the latest first.
+type lookedAt struct {
+	Browsed int `json:"browse_count"`
+	Recent  []struct {
+		ID string `json:"item_id"`
+	} `json:"recent_items"`
+}
+
+func profileAt(t *testing.T, url, user string) (p lookedAt) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(mustExchange(t, http.MethodGet, url+"/v1/users/"+user+"/profile", "")), &p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// postThroughAKill posts 60 events of u1, one after the other, while the broker is
+// killed and started again, and counts those that were acknowledged. Others were
+// refused in words, and are sent again.
+func postThroughAKill(t *testing.T, url string, broker *services.KafkaServer) (acknowledged int) {
+	t.Helper()
+	var back sync.WaitGroup
+	defer back.Wait()
+	for i := range 60 {
+		if i == 20 {
+			broker.Kill()
+			back.Go(func() {
+				time.Sleep(3 * time.Second)
+				broker.Start()
+			})
+		}
+		one := fmt.Sprintf(`{"event_id":"b%d","user_id":"u1","item_id":"i%d","event_type":"view","timestamp":%d}`, i, i, 1_760_000_050_000+i*1000)
+		status, text, _, err := exchange(http.MethodPost, url+"/v1/events", one)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case status == http.StatusOK:
+			acknowledged++
+		case status != http.StatusServiceUnavailable || !strings.Contains(text, "kafka has not acknowledged it"):
+			t.Fatalf("event %d: %d %s", i, status, text)
+		default: // whether it is there or not is not known: sent again it counts once
+			for range 300 {
+				time.Sleep(50 * time.Millisecond)
+				if status, _, _, _ = exchange(http.MethodPost, url+"/v1/events", one); status == http.StatusOK {
+					acknowledged++
+					break
+				}
+			}
+		}
+	}
+	return acknowledged
+}
+
 // TestFrontSendsEventsToKafka: events that a front takes go to a topic, which
 // the engine reads. Who waits finds them in the views; a broker that is killed
 // loses none that was acknowledged.
@@ -53,17 +106,7 @@ func TestFrontSendsEventsToKafka(t *testing.T) {
 	engine := started(t, cfg)
 	stock(t, engine.url)
 	side := startFront(t, cfg, engine.url)
-	profileOf := func(user string) (p struct {
-		Browsed int `json:"browse_count"`
-		Recent  []struct {
-			ID string `json:"item_id"`
-		} `json:"recent_items"`
-	}) {
-		if err := json.Unmarshal([]byte(mustExchange(t, http.MethodGet, side.url+"/v1/users/"+user+"/profile", "")), &p); err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
+	profileOf := func(user string) lookedAt { return profileAt(t, side.url, user) }
 	for i := range 30 {
 		user, item := fmt.Sprint("u", i%10), fmt.Sprint("i", i)
 		text := mustExchange(t, http.MethodPost, side.url+"/v1/events?wait=applied",
@@ -80,37 +123,7 @@ func TestFrontSendsEventsToKafka(t *testing.T) {
 	if !strings.Contains(text, `"accepted":1`) || !strings.Contains(text, "item_id") {
 		t.Error(text)
 	}
-	acknowledged := 1 // of u1, besides the three above
-	var back sync.WaitGroup
-	defer back.Wait()
-	for i := range 60 {
-		if i == 20 {
-			broker.Kill()
-			back.Go(func() {
-				time.Sleep(3 * time.Second)
-				broker.Start()
-			})
-		}
-		status, text, _, err := exchange(http.MethodPost, side.url+"/v1/events",
-			fmt.Sprintf(`{"event_id":"b%d","user_id":"u1","item_id":"i%d","event_type":"view","timestamp":%d}`, i, i, 1_760_000_050_000+i*1000))
-		switch {
-		case err != nil:
-			t.Fatal(err)
-		case status == http.StatusOK:
-			acknowledged++
-		case status != http.StatusServiceUnavailable || !strings.Contains(text, "kafka has not acknowledged it"):
-			t.Fatalf("event %d: %d %s", i, status, text)
-		default: // whether it is there or not is not known: sent again it counts once
-			for range 300 {
-				time.Sleep(50 * time.Millisecond)
-				if status, _, _, _ = exchange(http.MethodPost, side.url+"/v1/events",
-					fmt.Sprintf(`{"event_id":"b%d","user_id":"u1","item_id":"i%d","event_type":"view","timestamp":%d}`, i, i, 1_760_000_050_000+i*1000)); status == http.StatusOK {
-					acknowledged++
-					break
-				}
-			}
-		}
-	}
+	acknowledged := 1 + postThroughAKill(t, side.url, broker) // of u1, besides the three above
 	deadline := time.Now().Add(20 * time.Second)
 	for profileOf("u1").Browsed != 3+acknowledged {
 		if time.Now().After(deadline) {

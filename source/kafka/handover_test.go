@@ -16,21 +16,36 @@ import (
 	"millrace/source/format"
 )
 
-// Records that were handed over already are dropped, whatever a client gives
-// again, and so are those of a partition that is another member's now.
-func TestRecordsThatComeAgainAreDropped(t *testing.T) {
+// handing is a session that has partition 0 of topic a, and hands its records to a
+// log in memory.
+func handing(t *testing.T, tombstones string, deleted func(user string, block uint64)) (*session, *partition, *eventlog.Log) {
+	t.Helper()
 	log, err := eventlog.Open("log", eventlog.Options{FS: vfs.NewMem()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	appender := eventlog.NewAppender(log, eventlog.AppenderOptions{})
+	t.Cleanup(func() {
+		if err := errors.Join(appender.Close(), log.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 	config := Default()
-	config.Topics = []Topic{{Name: "a"}}
-	c := &Consumer{o: Options{Config: config, Log: appender, DeadLetters: log, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}}
+	config.Topics, config.Tombstones = []Topic{{Name: "a"}}, tombstones
+	c := &Consumer{o: Options{
+		Config: config, Log: appender, DeadLetters: log, Deleted: deleted, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+	}}
 	c.status.init(&c.o)
 	c.letters = &letters{c: c, stored: map[string]map[uint64]bool{}}
 	p := &partition{topic: &topic{&config.Topics[0], format.NewJSON(format.Mapping{RecordTime: true}, nil)}, source: Source("a", 0)}
-	s := &session{c: c, next: map[string]uint64{p.source: 3}, assigned: map[string]*partition{p.source: p}}
+	return &session{c: c, next: map[string]uint64{}, assigned: map[string]*partition{p.source: p}}, p, log
+}
+
+// Records that were handed over already are dropped, whatever a client gives
+// again, and so are those of a partition that is another member's now.
+func TestRecordsThatComeAgainAreDropped(t *testing.T) {
+	s, p, log := handing(t, TombstoneLetter, nil)
+	s.next[p.source] = 3
 	hand := func(id int32, offsets ...int64) {
 		t.Helper()
 		var records []*kgo.Record
@@ -56,15 +71,9 @@ func TestRecordsThatComeAgainAreDropped(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	status := c.Status()
+	status := s.c.Status()
 	if count != 4 || next != 10 || p.durable != 10 || status.Topics[0].Repeated != 5 {
 		t.Errorf("%d records up to %d, durable %d, %+v", count, next, p.durable, status)
-	}
-	if err := appender.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := log.Close(); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -85,20 +94,8 @@ func TestTombstones(t *testing.T) {
 		{Offset: 8, Key: []byte("v")},
 	}
 	for _, tombstones := range []string{TombstoneDelete, TombstoneLetter} {
-		log, err := eventlog.Open("log", eventlog.Options{FS: vfs.NewMem()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		appender := eventlog.NewAppender(log, eventlog.AppenderOptions{})
-		config := Default()
-		config.Topics, config.Tombstones = []Topic{{Name: "a"}}, tombstones
 		var deleted []string
-		c := &Consumer{o: Options{Config: config, Log: appender, DeadLetters: log, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
-			Deleted: func(user string, block uint64) { deleted = append(deleted, fmt.Sprint(user, "@", block)) }}}
-		c.status.init(&c.o)
-		c.letters = &letters{c: c, stored: map[string]map[uint64]bool{}}
-		p := &partition{topic: &topic{&config.Topics[0], format.NewJSON(format.Mapping{RecordTime: true}, nil)}, source: Source("a", 0)}
-		s := &session{c: c, next: map[string]uint64{}, assigned: map[string]*partition{p.source: p}}
+		s, p, log := handing(t, tombstones, func(user string, block uint64) { deleted = append(deleted, fmt.Sprint(user, "@", block)) })
 		for _, r := range records {
 			r.Topic, r.Timestamp = "a", at
 			// One at a time, so that each is a block of its own.
@@ -140,9 +137,6 @@ func TestTombstones(t *testing.T) {
 		}
 		if got := blocks(last + 1); p.durable != 9 || !slices.Equal(got, want) {
 			t.Errorf("%s: durable up to %d, %q", tombstones, p.durable, got)
-		}
-		if err := errors.Join(appender.Close(), log.Close()); err != nil {
-			t.Fatal(err)
 		}
 	}
 }
