@@ -11,7 +11,6 @@ export KAFKA_PORT=29092 KAFKA_CONTROLLER_PORT=29093 REDIS_PORT=26379 FLINK_PORT=
 events=${EVENTS:-3000000} users=${USERS:-20000} items=${ITEMS:-5000} backend=${BACKEND:-rocksdb}
 scratch=$SERVICES_DATA/bench
 stop() {
-  [ -z "${server:-}" ] || kill "$server" 2>/dev/null || true
   scripts/services.sh stop flink redis kafka >&2 || true
 }
 trap stop EXIT
@@ -43,7 +42,7 @@ settings flink >"$scratch/flink.yaml"
 "$millrace" export --data "$scratch/history" --config "$scratch/embedded.yaml" --topic user-events --partitions 4 --json >"$scratch/export.json"
 
 python3 - "$scratch" "$events" "$backend" "$FLINK_PORT" "$REDIS_PORT" "$users" "$items" <<'END'
-import json, os, re, signal, subprocess, sys, time, urllib.request
+import atexit, json, os, re, signal, subprocess, sys, time, urllib.request
 
 scratch, events, backend, flink, redis = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]
 users, items = int(sys.argv[6]), int(sys.argv[7])
@@ -119,6 +118,7 @@ topic = sum(os.path.getsize(os.path.join(at, f)) for at, _, files in os.walk(os.
 print(f"topic {topic / events:.0f} bytes an event")
 
 server = None
+atexit.register(lambda: server and server.kill())
 
 
 def serve():
