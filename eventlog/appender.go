@@ -2,6 +2,8 @@ package eventlog
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -89,6 +91,17 @@ func (t *Ticket) Done() <-chan struct{} { return t.block.done }
 func (t *Ticket) Err() error {
 	<-t.block.done
 	return t.block.err
+}
+
+// Wait is Err, or the error of ctx if that is done first: what becomes of the
+// batch is not known then.
+func (t *Ticket) Wait(ctx context.Context) error {
+	select {
+	case <-t.block.done:
+		return t.block.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Block waits for Done; it is the number of the batch's block, 0 after an
@@ -185,6 +198,30 @@ func (a *Appender) Submit(records Batch) (*Ticket, error) {
 	default:
 	}
 	return t, nil
+}
+
+// Submitter queues batches as an Appender does.
+type Submitter interface {
+	Submit(Batch) (*Ticket, error)
+}
+
+// roomPause is how long SubmitWhenRoom leaves a full queue alone.
+const roomPause = time.Millisecond
+
+// SubmitWhenRoom queues a batch, and waits while the queue is full. The error is
+// any of Submit but ErrOverloaded, or that of ctx.
+func SubmitWhenRoom(ctx context.Context, to Submitter, records Batch) (*Ticket, error) {
+	for {
+		t, err := to.Submit(records)
+		if !errors.Is(err, ErrOverloaded) {
+			return t, err
+		}
+		select {
+		case <-time.After(roomPause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // Err is nil while batches are taken, if there is room, and else why they are

@@ -39,8 +39,6 @@ const (
 	sentBatches = 16
 	// heldLetters is how many dead letters are stored together.
 	heldLetters = 1000
-	// overloadPause is how long to wait when the log's queue is full.
-	overloadPause = time.Millisecond
 )
 
 func (l *local) position(_ context.Context, name string) (uint64, error) {
@@ -56,20 +54,12 @@ func (l *local) put(ctx context.Context, name string, b source.Batch) error {
 	if name != "" {
 		batch.Positions = []eventlog.Position{{Source: name, Next: b.Row}}
 	}
-	for {
-		ticket, err := l.node.appender.Submit(batch)
-		if errors.Is(err, eventlog.ErrOverloaded) {
-			if err := source.Sleep(ctx, overloadPause); err != nil {
-				return err
-			}
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		l.sent = append(l.sent, sent{ticket, b.Count, !b.Changes})
-		return l.settle(ctx, sentBatches)
+	ticket, err := eventlog.SubmitWhenRoom(ctx, l.node.appender, batch)
+	if err != nil {
+		return err
 	}
+	l.sent = append(l.sent, sent{ticket, b.Count, !b.Changes})
+	return l.settle(ctx, sentBatches)
 }
 
 // settle waits until at most so many batches are on their way.

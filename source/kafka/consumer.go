@@ -20,8 +20,7 @@ import (
 
 // Log takes what was read: an eventlog.Appender.
 type Log interface {
-	// Submit queues a batch, or says eventlog.ErrOverloaded.
-	Submit(eventlog.Batch) (*eventlog.Ticket, error)
+	eventlog.Submitter
 	// Err is nil while batches are taken.
 	Err() error
 }

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -14,14 +13,9 @@ import (
 	"millrace/source/format"
 )
 
-const (
-	// overloadPause is how long to wait when the log's queue is full; nothing is
-	// fetched beyond the bounds meanwhile.
-	overloadPause = time.Millisecond
-	// decodePause is how long to wait before a record is decoded again that can
-	// not be at present.
-	decodePause = time.Second
-)
+// decodePause is how long to wait before a record is decoded again that can not
+// be at present.
+const decodePause = time.Second
 
 // batch is what is handed over together of one partition.
 type batch struct {
@@ -170,18 +164,12 @@ func (s *session) submitted(d sent) {
 	s.batch.reset()
 }
 
-// submit hands a batch to the log; while its queue is full it waits.
+// submit hands a batch to the log; while its queue is full it waits, and nothing
+// is fetched beyond the bounds meanwhile.
 func (s *session) submit(ctx context.Context, b eventlog.Batch) (*eventlog.Ticket, error) {
-	for {
-		t, err := s.c.o.Log.Submit(b)
-		if err == nil {
-			return t, nil
-		}
-		if !errors.Is(err, eventlog.ErrOverloaded) {
-			return nil, fmt.Errorf("the event log: %w", err)
-		}
-		if err := source.Sleep(ctx, overloadPause); err != nil {
-			return nil, err
-		}
+	t, err := eventlog.SubmitWhenRoom(ctx, s.c.o.Log, b)
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("the event log: %w", err)
 	}
+	return t, err
 }

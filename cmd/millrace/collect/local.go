@@ -21,12 +21,8 @@ type Local struct {
 	Logger *slog.Logger
 }
 
-// The pauses before the log is tried again: when its queue is full, and when it
-// does not work.
-const (
-	overloadPause = 5 * time.Millisecond
-	failurePause  = 200 * time.Millisecond
-)
+// failurePause is before a log that does not work is tried again.
+const failurePause = 200 * time.Millisecond
 
 // Position implements Target.
 func (l *Local) Position(_ context.Context, source string) (next uint64, known bool, err error) {
@@ -38,23 +34,15 @@ func (l *Local) Position(_ context.Context, source string) (next uint64, known b
 // it works again.
 func (l *Local) Put(ctx context.Context, b Batch) error {
 	batch := eventlog.Batch{Kind: eventlog.Events, Payload: b.Payload, Count: b.Count, Positions: []eventlog.Position{{Source: b.Source, Next: b.Next}}}
-	ticket, err := l.Appender.Submit(batch)
-	for errors.Is(err, eventlog.ErrOverloaded) {
-		if err := source.Sleep(ctx, overloadPause); err != nil {
-			return err
-		}
-		ticket, err = l.Appender.Submit(batch)
-	}
+	ticket, err := eventlog.SubmitWhenRoom(ctx, l.Appender, batch)
 	if err == nil {
-		select {
-		case <-ticket.Done():
-			err = ticket.Err()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		err = ticket.Wait(ctx)
 	}
 	if err == nil || errors.Is(err, eventlog.ErrClosed) {
 		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	l.Logger.Warn("lines are not collected until the log works again", "error", err)
 	for l.Appender.Err() != nil {

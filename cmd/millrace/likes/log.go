@@ -53,12 +53,7 @@ func (l *logTarget) Take(ctx context.Context, entries []outbox.Entry) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case <-ticket.Done():
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if err := ticket.Err(); err != nil {
+	if err := ticket.Wait(ctx); err != nil {
 		return err
 	}
 	return l.log.Engine.Wait(ctx, ticket.Block())

@@ -84,9 +84,6 @@ func (i *Import) Close() error {
 // nodeLog is a node's log as an importer knows it.
 type nodeLog struct{ Node }
 
-// overloadPause is how long to wait when the log's queue is full.
-const overloadPause = 5 * time.Millisecond
-
 // blockBytes is about how large a block of changes becomes: a page of the
 // largest items would be larger than a block may be.
 const blockBytes = 1 << 20
@@ -123,21 +120,11 @@ func (l *nodeLog) Append(ctx context.Context, changes []event.Change, name strin
 // submit returns once a batch is applied, and the users that it deletes are
 // redacted.
 func (l *nodeLog) submit(ctx context.Context, batch eventlog.Batch, deleted []string) error {
-	ticket, err := l.Appender.Submit(batch)
-	for ; errors.Is(err, eventlog.ErrOverloaded); ticket, err = l.Appender.Submit(batch) {
-		if err := source.Sleep(ctx, overloadPause); err != nil {
-			return err
-		}
-	}
+	ticket, err := eventlog.SubmitWhenRoom(ctx, l.Appender, batch)
 	if err != nil {
 		return err
 	}
-	select {
-	case <-ticket.Done():
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if err := ticket.Err(); err != nil {
+	if err := ticket.Wait(ctx); err != nil {
 		return err
 	}
 	if err := l.Engine.Wait(ctx, ticket.Block()); err != nil {
