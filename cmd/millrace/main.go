@@ -80,6 +80,11 @@ func newCommand() *cobra.Command {
 	profileCPU(root)
 	root.PersistentFlags().String("log-level", "info", "debug, info, warn or error; logs go to standard error")
 	root.AddCommand(newServe(), newDemo(), newReplay(), newGenerate(), newVerify(), newSavepoint(), newCheckpoints(), newCollect(), export.New(exporting()), job.New(newLogger), worker.New(newLogger, workerWiring()), doctor.New(examined), newVersion())
+	for _, c := range root.Commands() {
+		if c.Args == nil { // of a package that can not know how it is said
+			c.Args = noArguments
+		}
+	}
 	return root
 }
 

@@ -46,12 +46,6 @@ running server, else into the data directory (no server may run on it; a server
 whose own configuration has the section collects by itself).`,
 		Example: `  millrace collect --config shop.yaml --to http://127.0.0.1:8080
   millrace collect --config shop.yaml --data ./data --once`,
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("%s takes flags only, got %q; see %s --help", c.Name(), args[0], c.CommandPath())
-			}
-			return nil
-		},
 		RunE: func(c *cobra.Command, _ []string) error { return run(c, w, f) },
 	}
 	c.Flags().StringVar(&f.config, "config", "", "configuration file with the section collect")

@@ -47,12 +47,7 @@ transactions. It goes on where it was when it is run again, also with what has b
 stored since. With kafka.tombstones: delete, deletions go along.`,
 		Example: `  millrace export --data ./data > events.jsonl
   millrace export --data ./data --config cluster.yaml --topic user-events --partitions 8`,
-		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("export takes flags only, got %q; see %s --help", args[0], c.CommandPath())
-			}
-			return run(c, w, f)
-		},
+		RunE: func(c *cobra.Command, _ []string) error { return run(c, w, f) },
 	}
 	c.Flags().StringVar(&f.config, "config", "", "configuration file, whose section kafka says where the brokers are")
 	c.Flags().StringVar(&f.data, "data", "", "data directory")

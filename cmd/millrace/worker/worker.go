@@ -32,13 +32,11 @@ func New(logger func(*cobra.Command) (*slog.Logger, error), wiring Wiring) *cobr
 		Long: "Runs the operators of a Flink job. Flink's operators start it beside each TaskManager and talk to it over a Unix socket; it ends when its " +
 			"standard input does, and removes the socket and its folder, if nothing else is in it. With --plan it prints what the graph of the job is made of.",
 		Example: "  millrace worker --plan --config millrace.yaml\n  millrace worker --plan --job J4\n  millrace worker --socket /tmp/millrace-worker/socket",
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, _ []string) error {
 			log, err := logger(c)
 			switch {
 			case err != nil:
 				return err
-			case len(args) > 0:
-				return fmt.Errorf("worker takes flags only, got %q; see %s --help", args, c.CommandPath())
 			case plan == (socket != ""):
 				return fmt.Errorf("want one of --plan and --socket; see %s --help", c.CommandPath())
 			}
