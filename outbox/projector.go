@@ -65,10 +65,11 @@ type Projector struct {
 	o      Options
 	holder string
 
-	mutex  sync.Mutex
-	placed chan struct{} // closed when entries were placed
-	errs   map[string]error
-	at     map[string]uint64
+	placed *news // entries that were
+
+	mutex sync.Mutex
+	errs  map[string]error
+	at    map[string]uint64
 }
 
 // NewProjector makes a Projector; Run runs it.
@@ -77,7 +78,7 @@ func NewProjector(o Options) *Projector {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Projector{o: o, holder: rand.Text(), placed: make(chan struct{}), errs: map[string]error{}, at: map[string]uint64{}}
+	return &Projector{o: o, holder: rand.Text(), placed: newNews(), errs: map[string]error{}, at: map[string]uint64{}}
 }
 
 // Failing are the names of what does not work at present, in order: targets, and
@@ -122,33 +123,20 @@ func (p *Projector) place(ctx context.Context) {
 		case err != nil:
 			sleep(ctx, pause)
 		case n > 0:
-			p.announce()
+			p.placed.tell()
 		default:
 			p.await(ctx, arrived)
 		}
 	}
 }
 
-func (p *Projector) announce() {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	close(p.placed)
-	p.placed = make(chan struct{})
-}
-
-func (p *Projector) news() <-chan struct{} {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	return p.placed
-}
-
-// await waits until something is announced, or the interval is over.
-func (p *Projector) await(ctx context.Context, news <-chan struct{}) {
+// await waits until something is told, or the interval is over.
+func (p *Projector) await(ctx context.Context, told <-chan struct{}) {
 	timer := time.NewTimer(p.o.Interval)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-news:
+	case <-told:
 	case <-timer.C:
 	}
 }
@@ -219,7 +207,7 @@ func (p *Projector) project(ctx context.Context, t Target) error {
 	}
 	checked := time.Now()
 	for {
-		news := p.news()
+		placed := p.placed.coming()
 		list, err := p.o.Store.After(ctx, at, batch)
 		if err != nil {
 			return err
@@ -247,7 +235,7 @@ func (p *Projector) project(ctx context.Context, t Target) error {
 			}
 		}
 		if len(list) == 0 {
-			p.await(ctx, news)
+			p.await(ctx, placed)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"millrace/catalog/database"
@@ -22,8 +21,7 @@ type Store struct {
 	insert, next, after, ofContent, last, place *sql.Stmt
 	lock, advance, forget, lease                *sql.Stmt
 
-	mutex   sync.Mutex
-	arrived chan struct{} // closed when a reaction was put
+	arrived *news // reactions that were put
 }
 
 func newStore(ctx context.Context, db *sql.DB, d dialect) (*Store, error) {
@@ -34,7 +32,7 @@ func newStore(ctx context.Context, db *sql.DB, d dialect) (*Store, error) {
 	if err := database.Migrate(ctx, db, d.goose, migrationsTable, migrations); err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, dialect: d, arrived: make(chan struct{})}
+	s := &Store{db: db, dialect: d, arrived: newNews()}
 	p := d.placeholder
 	const columns = "SELECT seq, kind, user_id, content_id, title, idempotency, created_at, position, ordinal FROM reactions WHERE "
 	stmts := database.NewPreparer(ctx)
@@ -122,23 +120,12 @@ func (s *Store) Put(ctx context.Context, r Reaction) (fresh bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("storing a reaction: %w", err)
 	}
-	s.announce()
+	s.arrived.tell()
 	return fresh, nil
 }
 
-func (s *Store) announce() {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	close(s.arrived)
-	s.arrived = make(chan struct{})
-}
-
 // Arrived is closed when this process puts the next reaction.
-func (s *Store) Arrived() <-chan struct{} {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	return s.arrived
-}
+func (s *Store) Arrived() <-chan struct{} { return s.arrived.coming() }
 
 // Place gives up to n reactions that have none their position and ordinal, and
 // tells how many those were. A row's number says nothing of when its
