@@ -20,10 +20,13 @@ type Server struct {
 	Driver string
 }
 
-// Each runs a test with a server of its own of each kind.
+// Each runs a test with a server of its own of each kind, one beside the other.
 func Each(t *testing.T, test func(t *testing.T, s *Server)) {
 	for _, driver := range []string{database.MySQL, database.PostgreSQL} {
-		t.Run(driver, func(t *testing.T) { test(t, Start(t, driver)) })
+		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
+			test(t, Start(t, driver))
+		})
 	}
 }
 

@@ -21,12 +21,14 @@ import (
 )
 
 func TestFollow(t *testing.T) {
+	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
 		catalogtest.RunFollow(t, func(t *testing.T) *sqlstore.Store { return open(t, s.New(t)) })
 	})
 }
 
 func TestShare(t *testing.T) {
+	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
 		catalogtest.RunShare(t, func(t *testing.T) func() *sqlstore.Store {
 			c := s.New(t)
@@ -59,6 +61,7 @@ func load(block uint64) []event.Change {
 // engine applies them: each until it succeeds. Nothing is lost or applied
 // twice, in the tables or for a follower.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
 		c := s.New(t)
 		c.Timeout, c.ConnectTimeout = time.Second, time.Second
@@ -141,6 +144,7 @@ func text(x *catalog.Index) string {
 // TestDeadlocks has other programs lock rows the other way round: the block is
 // applied all the same, without its caller knowing.
 func TestDeadlocks(t *testing.T) {
+	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
 		c := s.New(t)
 		store, other := open(t, c), databasetest.Open(t, c)
@@ -187,6 +191,7 @@ func TestDeadlocks(t *testing.T) {
 
 // TestOwner has two data directories meet in one database.
 func TestOwner(t *testing.T) {
+	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
 		c, ctx := s.New(t), t.Context()
 		first, second := open(t, c), open(t, c)
@@ -221,8 +226,10 @@ func dsn(driver, user, address, name, query string) database.Secret {
 
 // TestDiagnosis makes settings wrong, one by one, and reads what is said.
 func TestDiagnosis(t *testing.T) {
+	t.Parallel()
 	for driver, other := range map[string]string{database.MySQL: database.PostgreSQL, database.PostgreSQL: database.MySQL} {
 		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
 			s, wrong := databasetest.StartPlain(t, driver), databasetest.Start(t, other)
 			const root = services.User + ":" + services.Password
 			good := s.New(t)
@@ -271,6 +278,7 @@ func TestDiagnosis(t *testing.T) {
 // TestTLS reaches servers with TLS, and reads what is said where the settings do
 // not fit them.
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
 		s.OnlyTLS(t, "careful", "a-password")
 		good := s.New(t)

@@ -22,6 +22,7 @@ func open(t testing.TB, c database.Config) *sqlstore.Store {
 
 // TestConformance has real servers do what every catalogue must.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
 		catalogtest.Run(t, func(t *testing.T) catalog.Store { return open(t, s.New(t)) })
 		catalogtest.RunReopen(t, func(t *testing.T) func() catalog.Store {

@@ -56,15 +56,34 @@ func TestKill(t *testing.T) {
 	t.Logf("%d events, %d of them acknowledged before a kill, %d blocks", k.next, len(k.acked), result.Blocks)
 }
 
-// buildBinary builds millrace for tests that need a process of their own.
+// built is millrace as buildBinary has built it.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	m.Run()
+	_ = os.RemoveAll(built.dir) // nothing is done if it is ""
+}
+
+// buildBinary builds millrace for tests that need a process of their own, once
+// for all of them.
 func buildBinary(t *testing.T) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "millrace")
-	out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
-	if err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "millrace-binary-"); built.err != nil {
+			return
+		}
+		if out, err := exec.Command("go", "build", "-o", built.dir, ".").CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("build: %w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
 	}
-	return binary
+	return filepath.Join(built.dir, "millrace")
 }
 
 // killUsers is how many users the test's events belong to.

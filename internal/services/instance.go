@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	startPatience = 60 * time.Second // how long a server may take until it answers
-	stopPatience  = 30 * time.Second // how long a server may take to end when asked to
-	askInterval   = 20 * time.Millisecond
+	startPatience = 60 * time.Second      // how long a server may take until it answers
+	stopPatience  = 30 * time.Second      // how long a server may take to end when asked to
+	askInterval   = 20 * time.Millisecond // first; who takes long is asked ever less often, as answers take what it starts with
+	mostInterval  = 250 * time.Millisecond
 )
 
 // errEnded: the process has ended before it answered.
@@ -186,7 +187,7 @@ func (i *Instance) spawn() error {
 
 // await returns nil once the service answers.
 func (i *Instance) await(ctx context.Context) error {
-	for {
+	for wait := askInterval; ; wait = min(wait*5/4, mostInterval) {
 		once, stop := context.WithTimeout(ctx, 5*time.Second)
 		err := i.answers(once)
 		stop()
@@ -198,7 +199,7 @@ func (i *Instance) await(ctx context.Context) error {
 			return err
 		case <-i.ended:
 			return fmt.Errorf("%w; before: %w", errEnded, err)
-		case <-time.After(askInterval):
+		case <-time.After(wait):
 		}
 	}
 }

@@ -14,11 +14,13 @@ import (
 
 // A real broker, with the transactions of 4.0 and with those of before.
 func TestTransactionsOfABroker(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name     string
 		features map[string]int
 	}{{"of the release", nil}, {"of brokers before 4.0", map[string]int{"transaction.version": 0}}} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			broker := services.Kafka(t, services.KafkaOptions{Features: c.features})
 			sinktest.Run(t, func(t *testing.T) sinktest.Target { return newTarget(t, []string{broker.Address}) })
 		})
@@ -27,6 +29,7 @@ func TestTransactionsOfABroker(t *testing.T) {
 
 // A real broker has no transaction of a sink that does without.
 func TestAtLeastOnceOfABroker(t *testing.T) {
+	t.Parallel()
 	broker := services.Kafka(t, services.KafkaOptions{})
 	sinktest.RunAtLeastOnce(t, func(t *testing.T) sinktest.Target { return atLeastOnce(newTarget(t, []string{broker.Address})) })
 	transactions, err := broker.Admin().ListTransactions(t.Context(), nil, nil)
@@ -39,6 +42,7 @@ func TestAtLeastOnceOfABroker(t *testing.T) {
 // each is there once, or at least once, in order, and the publisher goes on by
 // itself.
 func TestABrokerThatIsKilled(t *testing.T) {
+	t.Parallel()
 	broker := services.Kafka(t, services.KafkaOptions{})
 	t.Run(ExactlyOnce, func(t *testing.T) { killBroker(t, broker, newTarget(t, []string{broker.Address}), sinktest.Same) })
 	t.Run(AtLeastOnce, func(t *testing.T) {

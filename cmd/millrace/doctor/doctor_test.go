@@ -121,6 +121,7 @@ func TestClock(t *testing.T) {
 }
 
 func TestFlinkCluster(t *testing.T) {
+	t.Parallel()
 	c := services.Flink(t, services.FlinkOptions{})
 	address := "http://" + c.Address
 	find(t, run(t, Flink(address)), address, OK, "1 TaskManagers, 2 of 2 slots are free")

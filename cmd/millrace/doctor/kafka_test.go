@@ -53,6 +53,7 @@ func closedAddress(t *testing.T) string {
 }
 
 func TestKafkaTopicsAndBrokers(t *testing.T) {
+	t.Parallel()
 	s := services.Kafka(t, services.KafkaOptions{Topics: map[string]int32{"clicks": 3, "narrow": 1}})
 	closed := closedAddress(t)
 	use := kafkaUse(closed, s.Address)
@@ -81,6 +82,7 @@ func TestKafkaTopicsAndBrokers(t *testing.T) {
 
 // TestKafkaAdvertised: the broker answers, but tells its clients another address.
 func TestKafkaAdvertised(t *testing.T) {
+	t.Parallel()
 	elsewhere := closedAddress(t)
 	s := services.Kafka(t, services.KafkaOptions{
 		SASL: true, Advertised: map[string]string{"SASL": elsewhere},
@@ -94,6 +96,7 @@ func TestKafkaAdvertised(t *testing.T) {
 }
 
 func TestKafkaSecurity(t *testing.T) {
+	t.Parallel()
 	s := services.Kafka(t, services.KafkaOptions{
 		TLS: true, ClientCertificates: true, SASL: true, Authorize: true, Topics: map[string]int32{"clicks": 2, "secret": 2},
 	})

@@ -16,6 +16,7 @@ func redisConfig(address string) redis.Config {
 }
 
 func TestRedis(t *testing.T) {
+	t.Parallel()
 	s := services.Redis(t, "--requirepass", services.Password)
 	well := redisConfig(s.Address)
 	well.Password = services.Password

@@ -26,11 +26,13 @@ func sqlConfig(driver, dsn string) database.Config {
 }
 
 func TestMariaDB(t *testing.T) {
+	t.Parallel()
 	s := services.MariaDB(t, "--max-connections=10")
 	checkSQL(t, s, database.MySQL, "max_connections", "USER:PASSWORD@tcp(ADDRESS)/DATABASE")
 }
 
 func TestPostgreSQL(t *testing.T) {
+	t.Parallel()
 	s := services.PostgreSQL(t, "-c", "max_connections=10")
 	checkSQL(t, s, database.PostgreSQL, "max_connections", "postgres://USER:PASSWORD@ADDRESS/DATABASE")
 }
@@ -72,6 +74,7 @@ func checkSQL(t *testing.T, s *services.SQLServer, driver, few, form string) {
 // TestLikes looks at what the likes service needs, before its first start, after
 // it, and after one of a newer release.
 func TestLikes(t *testing.T) {
+	t.Parallel()
 	cache := services.Redis(t, "--requirepass", services.Password)
 	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
 		of := s.New(t)
@@ -166,6 +169,7 @@ func TestSettings(t *testing.T) {
 
 // TestTables looks at a shop's tables by a user who may only read one of them.
 func TestTables(t *testing.T) {
+	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
 		c := table.Default()
 		c.Config = s.New(t)
