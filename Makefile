@@ -58,8 +58,9 @@ bench-flink: ## run the reference jobs here and on Apache Flink in turns (needs 
 bench-flink-host: ## measure Go stages in Flink beside plain Java on Flink, in turns (needs Java and Maven)
 	./scripts/bench-flink-host.sh $(BENCHFLINK)
 
-soak: ## thousands of simulated crashes, 300 real kills, all of MovieLens without blocks
+soak: ## thousands of simulated crashes, 300 real kills, all of MovieLens without blocks, every job and backend on Flink
 	MILLRACE_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'Simulation|SurviveCrashes|Kill|MovieLens' ./engine/... ./cmd/...
+	MILLRACE_SOAK=1 MILLRACE_SERVICES=required $(GO) test -count=1 -timeout 60m ./flink
 
 demo: ## server, generated shop traffic and dashboard
 	$(GO) run ./cmd/millrace demo

@@ -1,6 +1,8 @@
 // Package flink has the tests of the operator host on clusters of real
-// processes: `make test-flink-cluster` runs them. What is tested is the jar
-// that `make flink` builds, by Flink's own command line.
+// processes: `make test-integration` runs them. What is tested is the jar
+// that `make flink` builds, by Flink's own command line. They run beside each other,
+// each with a cluster of its own, as they wait much: for jobs that run at a rate,
+// and for what was killed to be noticed.
 package flink
 
 import (
@@ -14,6 +16,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,6 +28,9 @@ const (
 	jarFile    = "../build/millrace-flink.jar"
 	binaryFile = "target/binary/millrace"
 )
+
+// pollInterval is how often a JobManager is asked: each answer costs it milliseconds.
+const pollInterval = 200 * time.Millisecond
 
 // result is what a job comes to.
 type result struct {
@@ -52,9 +58,16 @@ func want(t *testing.T, job string, events int) result {
 	return lastLine(t, out)
 }
 
+// soak has every combination run, and not just each job, backend and setting once.
+func soak() bool { return os.Getenv("MILLRACE_SOAK") != "" }
+
+var building sync.Mutex
+
 // jar is the jar, which is built if it is not there.
 func jar(t *testing.T) string {
 	t.Helper()
+	building.Lock()
+	defer building.Unlock()
 	if _, err := os.Stat(jarFile); err != nil {
 		if out, err := exec.CommandContext(t.Context(), "../scripts/flink.sh").CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
@@ -107,7 +120,7 @@ func running(ctx context.Context, t *testing.T, c *services.FlinkCluster) string
 				return j.ID
 			}
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(pollInterval)
 	}
 	t.Fatal("no job came to run")
 	return ""
@@ -121,7 +134,7 @@ func checkpointed(ctx context.Context, t *testing.T, c *services.FlinkCluster, j
 		if err := c.Get(ctx, "/jobs/"+job+"/checkpoints", &all); err == nil && all.Counts.Completed >= n {
 			return
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(pollInterval)
 	}
 	t.Fatalf("no %d checkpoints", n)
 }
@@ -180,17 +193,20 @@ func nothingLeft(t *testing.T, c *services.FlinkCluster, managers ...int) {
 // TestReferenceJobs: Flink's own command line runs the jar, and every job comes
 // to what it comes to in one Go process.
 func TestReferenceJobs(t *testing.T) {
+	t.Parallel()
 	c := services.Flink(t, services.FlinkOptions{TaskManagers: 2, Slots: 1})
 	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer stop()
 	const events = 300_000
-	for _, job := range []string{"J1", "J2", "J4", "J6"} {
-		for _, backend := range []string{"hashmap", "rocksdb"} {
-			got := run(ctx, t, c, "--parallelism", "2", "-Dstate.backend.type="+backend, "-Dexecution.checkpointing.interval=500 ms",
-				jar(t), "--job", job, "--events", strconv.Itoa(events))()
-			if want := want(t, job, events); got != want {
-				t.Errorf("%s on %s comes to %v, want %v", job, backend, got, want)
-			}
+	tests := []struct{ job, backend string }{{"J1", "hashmap"}, {"J2", "rocksdb"}, {"J4", "hashmap"}, {"J6", "rocksdb"}}
+	if soak() {
+		tests = append(tests, []struct{ job, backend string }{{"J1", "rocksdb"}, {"J2", "hashmap"}, {"J4", "rocksdb"}, {"J6", "hashmap"}}...)
+	}
+	for _, test := range tests {
+		got := run(ctx, t, c, "--parallelism", "2", "-Dstate.backend.type="+test.backend, "-Dexecution.checkpointing.interval=500 ms",
+			jar(t), "--job", test.job, "--events", strconv.Itoa(events))()
+		if want := want(t, test.job, events); got != want {
+			t.Errorf("%s on %s comes to %v, want %v", test.job, test.backend, got, want)
 		}
 	}
 	nothingLeft(t, c, c.TaskManager(0).PID(), c.TaskManager(1).PID())
@@ -199,14 +215,15 @@ func TestReferenceJobs(t *testing.T) {
 // TestKills: a TaskManager and workers are killed while jobs run, which go on and
 // come to the same; nothing is left behind.
 func TestKills(t *testing.T) {
+	t.Parallel()
 	c := services.Flink(t, services.FlinkOptions{TaskManagers: 2, Slots: 1})
 	ctx, stop := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer stop()
-	const events = 480_000
+	const events = 240_000 // 40 s at the rate of two subtasks, of which the kills take 8 if nothing else runs
 	managers := []int{c.TaskManager(0).PID(), c.TaskManager(1).PID()}
 	for _, test := range []struct{ job, backend string }{{"J4", "hashmap"}, {"J6", "rocksdb"}, {"J2", "rocksdb"}} {
 		done := run(ctx, t, c, "--parallelism", "2", "-Dstate.backend.type="+test.backend, "-Dexecution.checkpointing.interval=500 ms",
-			jar(t), "--job", test.job, "--events", strconv.Itoa(events), "--rate", "6000")
+			jar(t), "--job", test.job, "--events", strconv.Itoa(events), "--rate", "3000")
 		id := running(ctx, t, c)
 		checkpointed(ctx, t, c, id, 2)
 		pids := workers(t, managers...)
@@ -234,20 +251,26 @@ var savepointPath = regexp.MustCompile(`file:\S+savepoint-\S+`)
 // TestSavepoints: `flink stop` takes a savepoint, `flink run -s` goes on from it
 // at another parallelism.
 func TestSavepoints(t *testing.T) {
+	t.Parallel()
 	c := services.Flink(t, services.FlinkOptions{TaskManagers: 1, Slots: 3})
 	ctx, stop := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer stop()
-	const events = 600_000
-	for _, test := range []struct {
+	const events = 300_000
+	type row struct {
 		job, backend string
 		from, to     int
-	}{{"J1", "rocksdb", 1, 2}, {"J4", "hashmap", 2, 3}, {"J2", "rocksdb", 2, 1}, {"J6", "hashmap", 3, 2}} {
+	}
+	tests := []row{{"J4", "hashmap", 2, 3}, {"J2", "rocksdb", 2, 1}}
+	if soak() {
+		tests = append(tests, row{"J1", "rocksdb", 1, 2}, row{"J6", "hashmap", 3, 2})
+	}
+	for _, test := range tests {
 		arguments := func(parallelism int) []string {
 			return []string{"--parallelism", strconv.Itoa(parallelism), "-Dstate.backend.type=" + test.backend, "-Dexecution.checkpointing.interval=500 ms",
 				jar(t), "--job", test.job, "--events", strconv.Itoa(events)}
 		}
 		detached, cancel := context.WithCancel(ctx)
-		run(detached, t, c, append(arguments(test.from), "--rate", "5000")...)
+		run(detached, t, c, append(arguments(test.from), "--rate", "2500")...)
 		id := running(ctx, t, c)
 		checkpointed(ctx, t, c, id, 2)
 		out, err := c.Command(ctx, "stop", "--savepointPath", "file://"+c.Savepoints, id).CombinedOutput()

@@ -17,6 +17,7 @@ import (
 // of committed records find in the topics that it publishes to, and its dead
 // letters. A server in front answers from it as the other does.
 func TestConfiguration(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, 2)
 	ctx, stop := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer stop()

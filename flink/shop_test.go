@@ -204,7 +204,7 @@ func (s *shop) until(what string, patience time.Duration, try func() error) {
 		if time.Since(began) > patience {
 			s.t.Fatalf("%s: after %v: %v", what, patience, err)
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(pollInterval)
 	}
 }
 

@@ -55,7 +55,7 @@ func Flink(t testing.TB, options FlinkOptions) *FlinkCluster {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "config.yaml"), c.config(options, freePort(t)))
-	c.args = c.java("-Xmx384m", "-XX:TieredStopAtLevel=1", "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint", "--configDir", dir)
+	c.args = c.java("-Xmx384m", "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint", "--configDir", dir)
 	c.begin()
 	for i := range options.TaskManagers {
 		m := &Instance{Name: fmt.Sprintf("taskmanager-%d", i), Dir: dir, t: t, program: "java", env: c.env}
@@ -80,9 +80,13 @@ func orDefault(n, standard int) int {
 	return n
 }
 
-// java are the arguments of Java for a process of the cluster.
+// java are the arguments of Java for a process of the cluster. They live for
+// seconds, so that only the quick compiler is worth its while, and classes come
+// from an archive.
 func (c *FlinkCluster) java(arguments ...string) []string {
-	return append([]string{"-Xms64m", "-XX:+UseSerialGC", "-Djava.io.tmpdir=" + filepath.Join(c.Dir, "tmp"), "@" + filepath.Join(c.home, "java.args")}, arguments...)
+	return append([]string{"-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+		"-XX:SharedArchiveFile=" + filepath.Join(c.home, "classes.jsa"), "-Xshare:auto",
+		"-Djava.io.tmpdir=" + filepath.Join(c.Dir, "tmp"), "@" + filepath.Join(c.home, "java.args")}, arguments...)
 }
 
 // config is the cluster's config.yaml. Memory is given piece by piece, as a
@@ -108,8 +112,9 @@ func (c *FlinkCluster) config(options FlinkOptions, rpcPort int) string {
 		"io.tmp.dirs":                                filepath.Join(c.Dir, "tmp"), "web.tmpdir": filepath.Join(c.Dir, "tmp"),
 		"execution.checkpointing.dir":           "file://" + c.Checkpoints,
 		"execution.checkpointing.savepoint-dir": "file://" + c.Savepoints,
-		// A killed TaskManager is missed after 6 s instead of 50.
-		"heartbeat.interval": "1500", "heartbeat.timeout": "6000",
+		// A TaskManager that hangs is missed after 6 s instead of 50, one that was killed
+		// when two heartbeats have not reached it.
+		"heartbeat.interval": "500", "heartbeat.timeout": "6000",
 		"restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.delay": "500 ms", "restart-strategy.fixed-delay.attempts": "1000",
 	}
 	maps.Copy(p, options.Config)
@@ -138,7 +143,7 @@ func (c *FlinkCluster) StartTaskManager(i int) {
 // Command is Flink's command line on this cluster: Command("run", "-d", "job.jar"),
 // "list", "savepoint", "stop", "cancel". It ends with the context.
 func (c *FlinkCluster) Command(ctx context.Context, arguments ...string) *exec.Cmd {
-	all := c.java("-Xmx512m", "-XX:TieredStopAtLevel=1", "org.apache.flink.client.cli.CliFrontend")
+	all := c.java("-Xmx512m", "org.apache.flink.client.cli.CliFrontend")
 	command := exec.CommandContext(ctx, "java", append(all, arguments...)...)
 	command.Env = append(os.Environ(), c.env...)
 	command.Dir = c.Dir

@@ -3,7 +3,7 @@
 # FLINK_PORT (8081, REST and web interface), FLINK_RPC_PORT (6123),
 # FLINK_TASKMANAGERS (1), FLINK_SLOTS (2 each), FLINK_VERSION, FLINK_PROPERTIES
 # (further lines of config.yaml). `install` prints the folder of its jars and of
-# java.args; `run ARGUMENTS` is `flink run ARGUMENTS` on this cluster, and so are
+# java.args, and classes.jsa, an archive of classes for processes that live shortly; `run ARGUMENTS` is `flink run ARGUMENTS` on this cluster, and so are
 # list, cancel, stop-job and savepoint.
 . "$(dirname "$0")/lib.sh"
 name=flink-jobmanager
@@ -68,9 +68,46 @@ appender.out.layout.pattern = %d{HH:mm:ss.SSS} %-5p %c{1} %m%n%ex
 END
 }
 
+# archive_classes runs a cluster for a moment to keep the classes that its processes
+# load in the form that Java maps into memory: that halves the CPU time of a start. Tests
+# start dozens of them; what `start` starts runs without.
+archive_classes() {
+  [ ! -f "$home/classes.jsa" ] || return 0
+  local scratch
+  scratch=$(mktemp -d "$home/archive-XXXXXX")
+  (
+    dir=$scratch port=$((12000 + RANDOM % 9000)) rpc=$((22000 + RANDOM % 9000))
+    mkdir "$scratch/tmp"
+    settings >"$scratch/config.yaml"
+    export FLINK_CONF_DIR=$scratch
+    java=(java -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "@$home/java.args")
+    run() { # NAME CLASS ARGUMENTS...
+      exec "${java[@]}" -XX:DumpLoadedClassList="$scratch/$1.classes" "${@:2}" >"$scratch/$1.log" 2>&1
+    }
+    run jobmanager org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint --configDir "$scratch" &
+    jobmanager=$!
+    run taskmanager org.apache.flink.runtime.taskexecutor.TaskManagerRunner --configDir "$scratch" &
+    taskmanager=$!
+    for _ in $(seq 600); do
+      if grep -q 'Successful registration' "$scratch/taskmanager.log" || ! kill -0 $jobmanager $taskmanager 2>/dev/null; then break; fi
+      sleep 0.1
+    done
+    (run client org.apache.flink.client.cli.CliFrontend list) || true
+    kill $taskmanager $jobmanager 2>/dev/null || true
+    wait $taskmanager $jobmanager || true
+    grep -q 'Successful registration' "$scratch/taskmanager.log" || fail "Flink $version does not start: $(tail -n 15 "$scratch/taskmanager.log")"
+    cat "$scratch"/*.classes | grep -v '^#' | sort -u >"$scratch/classes"
+    "${java[@]}" -Xshare:dump -XX:SharedClassListFile="$scratch/classes" -XX:SharedArchiveFile="$scratch/classes.jsa" >"$scratch/dump.log" 2>&1 ||
+      fail "the classes of Flink $version can't be archived: $(tail -n 15 "$scratch/dump.log")"
+  )
+  mv "$scratch/classes.jsa" "$home/classes.jsa"
+  rm -rf "$scratch"
+}
+
 install() {
   mkdir -p "$home"
   locked "$home/lock" fetch
+  locked "$home/lock" archive_classes
   echo "$home"
 }
 
