@@ -8,8 +8,6 @@ cd "$(dirname "$0")/.."
 for service in kafka redis mariadb postgres flink; do
   scripts/services/$service.sh install >/dev/null
 done
-# All of them means those in Java, too; the jar that they build is what runs on clusters.
-[ $# -gt 0 ] || scripts/flink.sh test
 # Who reads the variable gives tests their services, or is such a test itself.
 folders=$(git grep -l '"MILLRACE_SERVICES"' -- '*.go' | xargs -n1 dirname | sort -u)
 pattern=" (millrace/$(paste -sd'|' <<<"$folders" | sed 's/|/|millrace\//g'))( |\$)"
@@ -21,7 +19,26 @@ packages=$({
 starters=$(go list -f '{{.Name}} {{join .Imports " "}}' ./... | grep ' millrace/internal/services\( \|$\)' | cut -d' ' -f1 | grep -v '^main$' | paste -sd,)
 tests=$(go run ./internal/services/needing -starters "services${starters:+,$starters}" $(sed 's|^millrace/||' <<<"$packages"))
 echo "packages with integration tests:" $packages
+all=$#
 [ $# -gt 0 ] || set -- -run "$tests"
+go_test() { MILLRACE_SERVICES=required go test -count=1 -timeout 25m "$@"; }
+
 # They wait most of the time: for systems to start, and to notice that they were killed.
-# shellcheck disable=SC2086 # one word for each package
-MILLRACE_SERVICES=required exec go test -count=1 -p 2 -parallel 3 -timeout 25m "$@" $packages
+# So those on Flink's clusters run beside the others. All of them means those in
+# Java first; the jar that they build is what runs on the clusters.
+log=$(mktemp)
+on_flink() {
+  [ "$all" -gt 0 ] || scripts/flink.sh test || return
+  go_test -parallel 2 "$@" millrace/flink
+}
+set -m # a process group of its own, which is to end with this script
+on_flink "$@" >"$log" 2>&1 </dev/null &
+flink=$!
+set +m
+trap 'kill -- -$flink 2>/dev/null || true; rm -f "$log"' EXIT
+failed=0
+# shellcheck disable=SC2046 # one word for each package
+go_test -p 1 -parallel 3 "$@" $(grep -v '^millrace/flink$' <<<"$packages") || failed=$?
+wait $flink || failed=$?
+cat "$log"
+exit $failed
