@@ -54,9 +54,13 @@ func TestPreparer(t *testing.T) {
 	db := openTables(t)
 	p := database.NewPreparer(t.Context())
 	good := p.Prepare(db, "SELECT 1")
+	if p.Err() != nil {
+		t.Fatal(p.Err())
+	}
+	defer good.Close()
 	var n int
-	if good == nil || p.Err() != nil || good.QueryRow().Scan(&n) != nil || n != 1 {
-		t.Errorf("a good statement: %v, error %v", n, p.Err())
+	if err := good.QueryRow().Scan(&n); err != nil || n != 1 {
+		t.Errorf("a good statement: %d, error %v", n, err)
 	}
 	bad, after := p.Prepare(db, "SELECT * FROM nothing"), p.Prepare(db, "SELECT 2")
 	if bad != nil || after != nil || p.Err() == nil || !strings.Contains(p.Err().Error(), `preparing "SELECT * FROM nothing"`) {
