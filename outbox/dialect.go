@@ -26,7 +26,9 @@ const migrationsTable = "likes_migrations"
 
 // dialect is in what one database differs from another here.
 type dialect struct {
-	goose       goose.Dialect
+	goose goose.Dialect
+	// exclusive does what one process at a time may do with the database.
+	exclusive   func(ctx context.Context, db *sql.DB, do func() error) error
 	folder      string
 	placeholder func(int) string
 	ignore      string // ends an INSERT that leaves a row alone that is there
@@ -53,7 +55,7 @@ func Open(ctx context.Context, c database.Config, file string) (*Store, error) {
 
 func connect(c database.Config, file string) (*sql.DB, dialect, error) {
 	d := dialect{
-		goose: goose.DialectSQLite3, folder: "sqlite", placeholder: func(int) string { return "?" }, ignore: "ON CONFLICT DO NOTHING",
+		goose: goose.DialectSQLite3, exclusive: func(_ context.Context, _ *sql.DB, do func() error) error { return do() }, folder: "sqlite", placeholder: func(int) string { return "?" }, ignore: "ON CONFLICT DO NOTHING",
 		clock:  "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
 		undone: func(error) bool { return false }, explain: func(err error) error { return err }, timeout: c.Timeout,
 	}
@@ -65,6 +67,7 @@ func connect(c database.Config, file string) (*sql.DB, dialect, error) {
 	if err != nil {
 		return nil, d, err
 	}
+	d.exclusive = shared.Exclusive
 	d.goose, d.placeholder, d.lock, d.undone = shared.Goose, shared.Placeholder, " "+shared.Lock, shared.Retry
 	d.explain = func(err error) error { return opener.Explain(err, "catalog", c) }
 	d.folder, d.clock = "mysql", "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)"

@@ -29,7 +29,8 @@ func newStore(ctx context.Context, db *sql.DB, d dialect) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := database.Migrate(ctx, db, d.goose, migrationsTable, migrations); err != nil {
+	err = d.exclusive(ctx, db, func() error { return database.Migrate(ctx, db, d.goose, migrationsTable, migrations) })
+	if err != nil {
 		return nil, err
 	}
 	s := &Store{db: db, dialect: d, arrived: newNews()}

@@ -35,6 +35,28 @@ func each(t *testing.T, test func(t *testing.T, open func() *outbox.Store)) {
 	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) { run(t, s.New(t), "") })
 }
 
+// TestOpenedTogether opens an empty database by several at once, as processes do
+// that are started together: one makes the tables, the others wait for it.
+func TestOpenedTogether(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
+		c := s.New(t)
+		var all sync.WaitGroup
+		for range 6 {
+			all.Go(func() {
+				store, err := outbox.Open(t.Context(), c, "")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := store.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	})
+}
+
 func put(t *testing.T, s *outbox.Store, r outbox.Reaction, fresh bool) {
 	t.Helper()
 	got, err := s.Put(t.Context(), r)

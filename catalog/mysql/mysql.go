@@ -67,6 +67,7 @@ func ReadSchema(ctx context.Context, db *sql.DB) (database.Schema, error) {
 func Dialect(timeout time.Duration) sqlstore.Dialect {
 	return sqlstore.Dialect{
 		Goose:            goose.DialectMySQL,
+		Exclusive:        exclusive,
 		Placeholder:      func(int) string { return "?" },
 		OnConflictIgnore: "ON DUPLICATE KEY UPDATE id = id", // INSERT IGNORE would pass over other errors too
 		OnConflictUpdate: "ON DUPLICATE KEY UPDATE",
@@ -76,6 +77,14 @@ func Dialect(timeout time.Duration) sqlstore.Dialect {
 		Retry:            Undone,
 		Timeout:          timeout,
 	}
+}
+
+// exclusive takes a lock of the session: locks of tables do not outlast a
+// statement that makes one. Names of locks are the server's and at most 64
+// characters long, so the database's is hashed.
+func exclusive(ctx context.Context, db *sql.DB, do func() error) error {
+	const name = "CONCAT('millrace ', SHA1(DATABASE()))"
+	return database.Exclusive(ctx, db, "SELECT GET_LOCK("+name+", 0)", "DO RELEASE_LOCK("+name+")", do)
 }
 
 // Errors of the server, by their numbers.

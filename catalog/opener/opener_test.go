@@ -1,6 +1,7 @@
 package opener_test
 
 import (
+	"sync"
 	"testing"
 
 	"millrace/catalog"
@@ -29,5 +30,29 @@ func TestConformance(t *testing.T) {
 			c := s.New(t)
 			return func() catalog.Store { return open(t, c) }
 		})
+	})
+}
+
+// TestOpenedTogether opens an empty database by several at once, as an engine and
+// its fronts do that are started together: one makes the tables, the others
+// wait for it. Two connections each are enough.
+func TestOpenedTogether(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
+		c := s.New(t)
+		c.MaxOpenConnections, c.MaxIdleConnections = 2, 2
+		var all sync.WaitGroup
+		for range 6 {
+			all.Go(func() {
+				store, err := opener.Open(t.Context(), c, "")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := store.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
 	})
 }

@@ -67,6 +67,7 @@ func ReadSchema(ctx context.Context, db *sql.DB) (database.Schema, error) {
 func Dialect(timeout time.Duration) sqlstore.Dialect {
 	return sqlstore.Dialect{
 		Goose:            goose.DialectPostgres,
+		Exclusive:        exclusive,
 		Placeholder:      func(n int) string { return "$" + strconv.Itoa(n) },
 		OnConflictIgnore: "ON CONFLICT (id) DO NOTHING",
 		OnConflictUpdate: "ON CONFLICT (id) DO UPDATE SET",
@@ -76,6 +77,12 @@ func Dialect(timeout time.Duration) sqlstore.Dialect {
 		Retry:            Undone,
 		Timeout:          timeout,
 	}
+}
+
+// exclusive takes an advisory lock, which is the database's own and ends with
+// the transaction. Its number is any that nobody else is likely to have.
+func exclusive(ctx context.Context, db *sql.DB, do func() error) error {
+	return database.Exclusive(ctx, db, "SELECT pg_try_advisory_xact_lock(5425830172645441)", "", do)
 }
 
 // Undone says whether an error means that the server has undone the whole

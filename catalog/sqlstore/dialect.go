@@ -22,6 +22,10 @@ import (
 type Dialect struct {
 	// Goose is the migration library's name for the database.
 	Goose goose.Dialect
+	// Exclusive does what one process at a time may do: several that start
+	// together on an empty database must not migrate it side by side. nil where a
+	// database is one process' own.
+	Exclusive func(ctx context.Context, db *sql.DB, do func() error) error
 	// Migrations holds the .sql files in its root.
 	Migrations fs.FS
 	// Placeholder writes the n-th parameter of a statement, counted from 1:
