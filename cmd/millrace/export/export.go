@@ -21,6 +21,7 @@ import (
 	"millrace/operator/publish"
 	"millrace/sink"
 	"millrace/sink/kafka"
+	source "millrace/source/kafka"
 )
 
 // Result is what an export has done.
@@ -71,6 +72,9 @@ func Topic(ctx context.Context, log *eventlog.Log, brokers kafkaclient.Config, t
 	if at.Log != "" && at.Log != identity {
 		return r, fmt.Errorf("topic %s has the events of another log already: name another --topic", topic)
 	}
+	if err := refuseRound(log, at.Block+1, topic); err != nil {
+		return r, err
+	}
 	e := &exporter{topic: topic, deletions: deletions, sink: to, progress: sink.Progress{Log: identity, Run: rand.Text(), Block: at.Block}}
 	e.result.Before = at.Block
 	err = e.scan(ctx, log, at.Block+1, func() error {
@@ -86,6 +90,22 @@ func Topic(ctx context.Context, log *eventlog.Log, brokers kafkaclient.Config, t
 		err = fmt.Errorf("%d events are larger than %d KiB and were left out", left, config.MaxRecordKiB)
 	}
 	return e.result, err
+}
+
+// errRound is the error of a topic that the events have come from.
+var errRound = errors.New("the log has events that were read from the topic itself, which would be there twice")
+
+// refuseRound refuses to send events to the topic that they were read from, before
+// anything is sent.
+func refuseRound(log *eventlog.Log, from uint64, topic string) error {
+	return log.Scan(from, func(b *eventlog.Block) error {
+		for _, run := range b.Runs {
+			if of, ok := source.TopicOf(run.Partition); ok && of == topic {
+				return fmt.Errorf("--topic %s: %w (block %d): name another, which has all events then", topic, errRound, b.Number)
+			}
+		}
+		return nil
+	})
 }
 
 // Lines writes the events as JSON Lines, which millrace replay reads.
