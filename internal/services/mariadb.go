@@ -29,8 +29,13 @@ func MariaDB(t testing.TB, arguments ...string) *SQLServer {
 		t.Fatal(err)
 	}
 	data := filepath.Join(s.Dir, "data")
+	// A MariaDB that starts removes what another has of temporary tables in the same folder.
+	scratch := filepath.Join(s.Dir, "tmp")
+	if err := os.MkdirAll(scratch, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	initialise := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+data, "--user="+me.Username,
-		"--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M")
+		"--tmpdir="+scratch, "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M")
 	if out, err := initialise.CombinedOutput(); err != nil {
 		t.Fatalf("mariadb-install-db: %v\n%s", err, tail(string(out)))
 	}
@@ -39,7 +44,7 @@ func MariaDB(t testing.TB, arguments ...string) *SQLServer {
 		User, User, Password, User))
 	s.args = append([]string{
 		"--no-defaults", "--datadir=" + data, "--user=" + me.Username, "--socket=" + filepath.Join(s.Dir, "socket"),
-		"--port=" + strconv.Itoa(port), "--bind-address=127.0.0.1", "--skip-name-resolve",
+		"--tmpdir=" + scratch, "--port=" + strconv.Itoa(port), "--bind-address=127.0.0.1", "--skip-name-resolve",
 		"--ssl-ca=" + s.CAFile, "--ssl-cert=" + s.ServerCertFile, "--ssl-key=" + s.ServerKeyFile,
 		// Written at each commit and synced each second: what kill -9 cannot take away.
 		"--innodb-flush-log-at-trx-commit=2", "--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M",

@@ -19,9 +19,10 @@ start() {
   server=$(install)
   me=$(id -un)
   free_port "$port" MARIADB_PORT
-  mkdir -p "$dir"
+  # A MariaDB that starts removes what another has of temporary tables in the same folder.
+  mkdir -p "$dir/tmp"
   if [ ! -d "$dir/data" ]; then
-    mariadb-install-db --no-defaults --datadir="$dir/data" --user="$me" --auth-root-authentication-method=normal --skip-test-db >"$dir/install.log" ||
+    mariadb-install-db --no-defaults --datadir="$dir/data" --tmpdir="$dir/tmp" --user="$me" --auth-root-authentication-method=normal --skip-test-db >"$dir/install.log" ||
       fail "mariadb-install-db has failed; see $dir/install.log"
   fi
   cat >"$dir/first.sql" <<'END'
@@ -30,7 +31,7 @@ CREATE USER IF NOT EXISTS 'millrace'@'%' IDENTIFIED BY 'millrace';
 GRANT ALL ON *.* TO 'millrace'@'%' WITH GRANT OPTION;
 END
   # The path of a Unix socket may have 107 bytes at most, so it has a name relative to the data.
-  launch mariadb "$server" --no-defaults --datadir="$dir/data" --user="$me" --socket=mariadb.sock \
+  launch mariadb "$server" --no-defaults --datadir="$dir/data" --tmpdir="$dir/tmp" --user="$me" --socket=mariadb.sock \
     --port="$port" --bind-address=127.0.0.1 --init-file="$dir/first.sql"
 }
 
