@@ -175,14 +175,18 @@ func (l *letters) produce(ctx context.Context, p *partition, bad []badRecord) er
 	}
 	records := make([]*kgo.Record, len(bad))
 	for i, b := range bad {
+		// Its time is when it is sent: with that of the bad record, the client would
+		// give up at once what is older than deliveryTimeout, and retention would
+		// delete it early.
 		records[i] = &kgo.Record{
-			Key: b.record.Key, Value: b.record.Value, Timestamp: b.record.Timestamp,
+			Key: b.record.Key, Value: b.record.Value,
 			Headers: append(slices.Clone(b.record.Headers),
 				header("millrace-error", faultText(b.fault)),
 				header("millrace-field", b.fault.Field),
 				header("millrace-topic", b.record.Topic),
 				header("millrace-partition", strconv.Itoa(int(b.record.Partition))),
 				header("millrace-offset", strconv.FormatInt(b.record.Offset, 10)),
+				header("millrace-timestamp", strconv.FormatInt(b.record.Timestamp.UnixMilli(), 10)),
 			),
 		}
 	}

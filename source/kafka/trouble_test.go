@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -291,7 +293,12 @@ func TestDeadLetterTopic(t *testing.T) {
 			n.start(n.options(settings))
 			until(t, "a position", func() bool { _, known := n.position(kafka.Source("a", 0)); return known })
 			from, _ := n.position(kafka.Source("a", 0))
-			w.produce("a", 0, "what?", value("u", 1), `{"userId":"u"}`)
+			// One has waited in the topic for longer than the dead-letter topic may take.
+			old := &kgo.Record{Topic: "a", Value: []byte("what?"), Timestamp: time.Now().Add(-time.Hour)}
+			if err := w.client.ProduceSync(t.Context(), old).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+			w.produce("a", 0, value("u", 1), `{"userId":"u"}`)
 			until(t, "the event", func() bool { return n.count("a") == 1 })
 			s := n.consumer.Status()
 			if n.log.DeadLetterCount() != 2 || s.UnsentDeadLetters != uint64(2-c.sent) || (c.sent == 0) != (len(s.Problems) == 1) {
@@ -305,9 +312,15 @@ func TestDeadLetterTopic(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer reader.Close()
-			records := reader.PollRecords(t.Context(), 10).Records()
-			if len(records) != 2 || string(records[0].Value) != "what?" {
+			bounded, stop := context.WithTimeout(t.Context(), 20*time.Second)
+			defer stop()
+			records := reader.PollRecords(bounded, 10).Records()
+			if len(records) != 2 || string(records[0].Value) != "what?" || time.Since(records[0].Timestamp) > time.Minute {
 				t.Fatalf("%v", records)
+			}
+			if want := (kgo.RecordHeader{Key: "millrace-timestamp", Value: []byte(strconv.FormatInt(old.Timestamp.UnixMilli(), 10))}); !slices.ContainsFunc(records[0].Headers,
+				func(h kgo.RecordHeader) bool { return h.Key == want.Key && string(h.Value) == string(want.Value) }) {
+				t.Errorf("%v, expected %v", records[0].Headers, want)
 			}
 			headers := map[string]string{}
 			for _, h := range records[1].Headers {
