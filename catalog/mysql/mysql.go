@@ -4,6 +4,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"embed"
 	"errors"
 	"fmt"
@@ -114,9 +115,28 @@ func Connect(c database.Config) (*sql.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: dsn: %w", database.ErrConfig, err)
 	}
-	db := sql.OpenDB(connector)
+	db := sql.OpenDB(&greeted{connector, c.ConnectTimeout})
 	c.Limit(db)
 	return db, nil
+}
+
+// greeted bounds the making of a connection up to the end of its handshake. The
+// driver's own bound ends with TCP's, and then one that listens without a word,
+// such as a PostgreSQL, has as long as a statement.
+type greeted struct {
+	sqldriver.Connector
+	within time.Duration
+}
+
+// Connect implements driver.Connector.
+func (g *greeted) Connect(ctx context.Context) (sqldriver.Conn, error) {
+	bounded, stop := context.WithTimeout(ctx, g.within)
+	defer stop()
+	connection, err := g.Connector.Connect(bounded)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		return nil, fmt.Errorf("%w within %s", driver.ErrInvalidConn, g.within)
+	}
+	return connection, err
 }
 
 // scheme begins a DSN that is written as a URL.

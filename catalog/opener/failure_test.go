@@ -251,7 +251,12 @@ func TestDiagnosis(t *testing.T) {
 					if c.DSN = tt.dsn; c.DSN == "" {
 						c.DSN, c.TLS.Enabled = good.DSN, true
 					}
+					c.Timeout = time.Minute // which a connection does not wait for
+					began := time.Now()
 					_, err := opener.Diagnose(t.Context(), "catalog", c)
+					if took := time.Since(began); took > 30*time.Second {
+						t.Errorf("it took %s", took)
+					}
 					var d *database.Diagnosis
 					if !errors.As(err, &d) || !strings.Contains(err.Error(), tt.want) {
 						t.Errorf("it says %v\nexpected words with %q", err, tt.want)
