@@ -4,6 +4,7 @@
 package likes
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -154,11 +155,15 @@ func parse(r *http.Request) (outbox.Reaction, error) {
 		return outbox.Reaction{}, fmt.Errorf("%w: Content-Type: %w", errRequest, err)
 	}
 	reaction, err := outbox.Reaction{}, error(nil)
-	switch kind {
-	case "application/x-www-form-urlencoded", "multipart/form-data":
+	body := bufio.NewReader(r.Body)
+	first, _ := body.Peek(1) // without one the body is empty, which parsing finds
+	r.Body = io.NopCloser(body)
+	switch {
+	case kind == "multipart/form-data", kind == "application/x-www-form-urlencoded" && string(first) != "{":
 		reaction, err = parseForm(r, kind)
 	default:
-		reaction, err = parseJSON(r.Body)
+		// Also JSON that is called a form, as by curl -d without a header.
+		reaction, err = parseJSON(body)
 	}
 	if key := r.Header.Get("Idempotency-Key"); key != "" && reaction.Key == "" {
 		reaction.Key = key

@@ -121,11 +121,12 @@ func TestStored(t *testing.T) {
 	}
 	want := outbox.Reaction{Kind: outbox.Comments, User: "7", Content: "9", Title: "t", Key: "k", Time: 1700000000123}
 	for name, of := range map[string][]string{
-		"numbers":         {asJSON, `{"user_id":7,"content_id":9,"title":"t","idempotency_key":"k"}`},
-		"texts":           {asJSON, `{"user_id":"7","content_id":"9","title":"t"}`, "Idempotency-Key", "k"},
-		"form":            {asForm, "user_id=7&content_id=9&title=t&idempotency_key=k"},
-		"form of parts":   {form.FormDataContentType(), multi.String()},
-		"key in the body": {asJSON, `{"user_id":7,"content_id":9,"title":"t","idempotency_key":"k"}`, "Idempotency-Key", "another"},
+		"numbers":            {asJSON, `{"user_id":7,"content_id":9,"title":"t","idempotency_key":"k"}`},
+		"texts":              {asJSON, `{"user_id":"7","content_id":"9","title":"t"}`, "Idempotency-Key", "k"},
+		"JSON called a form": {asForm, `{"user_id":7,"content_id":"9","title":"t","idempotency_key":"k"}`},
+		"form":               {asForm, "user_id=7&content_id=9&title=t&idempotency_key=k"},
+		"form of parts":      {form.FormDataContentType(), multi.String()},
+		"key in the body":    {asJSON, `{"user_id":7,"content_id":9,"title":"t","idempotency_key":"k"}`, "Idempotency-Key", "another"},
 	} {
 		f := &fakes{}
 		if got := ask(t, f, "comments", of[0], of[1], of[2:]...); got != `{"code":0,"msg":"评论成功"}` {
