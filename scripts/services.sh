@@ -36,7 +36,7 @@ catalog:
   driver: postgres
   dsn: postgres://millrace:millrace@127.0.0.1:${POSTGRES_PORT:-5432}/millrace
   # or: driver: mysql
-  # dsn: millrace:millrace@tcp(127.0.0.1:${MARIADB_PORT:-3306})/millrace
+  # dsn: mysql://millrace:millrace@127.0.0.1:${MARIADB_PORT:-3306}/millrace
 END
 }
 
