@@ -21,7 +21,7 @@ func TestConfiguration(t *testing.T) {
 	s := newShop(t, 2)
 	ctx, stop := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer stop()
-	s.load(150)
+	s.load(100)
 	job := s.submit(ctx, "--parallelism", "2", "-Dstate.backend.type=hashmap")
 	checkpointed(ctx, t, s.cluster, job, 2)
 	front := s.serve(flinkSide, freeAddress(t), "--views", "redis")
@@ -71,7 +71,7 @@ func TestConfiguration(t *testing.T) {
 func (s *shop) submit(ctx context.Context, flags ...string) (id string) {
 	s.t.Helper()
 	began := time.Now()
-	arguments := append([]string{"run", "--detached", "-Dexecution.checkpointing.interval=1 s"}, flags...)
+	arguments := append([]string{"run", "--detached", "-Dexecution.checkpointing.interval=2 s"}, flags...)
 	out, err := s.cluster.Command(ctx, append(arguments, jar(s.t), "--config", s.config(flinkSide))...).CombinedOutput()
 	if err != nil {
 		s.t.Fatalf("flink run: %v\n%s", err, out[max(0, len(out)-4000):])
