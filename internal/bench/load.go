@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	eventRate  = 1000 // events posted a second, each alone
+	eventRate  = 1000 // events posted a second
+	eventBatch = 20   // events of a request where they are not posted each alone
 	probeEvery = 10   // one event in so many is followed by a look at the list
 	workers    = 64
 )
@@ -148,8 +149,7 @@ func (l *loader) postEvents(ctx context.Context, length time.Duration) (applied,
 	var mutex sync.Mutex
 	applied = l.paced(ctx, eventRate, length, func(i int) error {
 		began := time.Now()
-		user, item := l.users[rand.IntN(len(l.users))], l.items[rand.IntN(len(l.items))]
-		body := fmt.Sprintf(`{"user_id":%q,"item_id":%q,"event_type":"view","timestamp":%d}`, user, item, l.at.UnixMilli()+int64(i))
+		user, body := l.view(i)
 		if err := l.client.do(http.MethodPost, "/v1/events?wait=applied", []byte(body)); err != nil {
 			return err
 		}
@@ -164,6 +164,24 @@ func (l *loader) postEvents(ctx context.Context, length time.Duration) (applied,
 		return probes.RecordValue(time.Since(began).Microseconds())
 	})
 	return applied, probes
+}
+
+// postBatches posts events at the same rate, several with each request.
+func (l *loader) postBatches(ctx context.Context, length time.Duration) {
+	l.paced(ctx, eventRate/eventBatch, length, func(i int) error {
+		list := make([]string, eventBatch)
+		for k := range list {
+			_, list[k] = l.view(i*eventBatch + k)
+		}
+		return l.client.do(http.MethodPost, "/v1/events", []byte("["+strings.Join(list, ",")+"]"))
+	})
+}
+
+// view is the i-th view of some item by some user, as JSON.
+func (l *loader) view(i int) (user, body string) {
+	user = l.users[rand.IntN(len(l.users))]
+	item := l.items[rand.IntN(len(l.items))]
+	return user, fmt.Sprintf(`{"user_id":%q,"item_id":%q,"event_type":"view","timestamp":%d}`, user, item, l.at.UnixMilli()+int64(i))
 }
 
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 60_000_000, 3) }
