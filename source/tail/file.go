@@ -24,6 +24,7 @@ type file struct {
 	offset     uint64 // of the next line
 	before     []byte // the last bytes before offset
 	copyOf     *file  // another one that has the same in it and is read in its place
+	until      uint64 // what it had in it when it was met
 
 	scanned uint64    // up to where a line that is too long has no end; 0 for none
 	size    int64     // when it was last read

@@ -2,21 +2,24 @@ package tail
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"strings"
+	"time"
 )
 
 // meet finds out of files that are new, or have only now something in them,
 // where reading them goes on: those whose position is known first, as others
 // may be copies of them.
 func (f *Follower) meet(ctx context.Context) error {
-	var strangers []*file
+	var all, strangers []*file
 	for _, t := range f.files {
 		if t.known {
 			continue
 		}
+		all = append(all, t)
 		begin, ok, err := readHead(t.open, f.o.Header)
 		if err != nil {
 			f.o.Logger.Warn("a file can not be read at present", "path", t.path, "error", err)
@@ -37,7 +40,32 @@ func (f *Follower) meet(ctx context.Context) error {
 			return err
 		}
 	}
+	f.queue(all)
 	return nil
+}
+
+// queue has files that were just met read in the order in which they were
+// written, as events of a rotated set would be late if the newest were first.
+func (f *Follower) queue(met []*file) {
+	type written struct {
+		file *file
+		time time.Time
+	}
+	var list []written
+	for _, t := range met {
+		info, err := t.open.Stat()
+		if !t.known || t.copyOf != nil || err != nil || slices.Contains(f.met, t) {
+			continue
+		}
+		t.until = uint64(info.Size())
+		list = append(list, written{t, info.ModTime()})
+	}
+	slices.SortFunc(list, func(a, b written) int {
+		return cmp.Or(a.time.Compare(b.time), strings.Compare(a.file.path, b.file.path))
+	})
+	for _, w := range list {
+		f.met = append(f.met, w.file)
+	}
 }
 
 // resume sets what a file is known by, and goes on where its position is. A

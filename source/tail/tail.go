@@ -104,6 +104,9 @@ type Follower struct {
 	looked  time.Time
 	started bool // the first look is over
 	turn    int  // the file that is read next
+	// met are files that are read for the first time, in the order in which that
+	// is done: each up to what it had when it was met, before the next.
+	met     []*file
 	figures struct{ files, behind atomic.Uint64 }
 	now     func() time.Time
 }
@@ -197,16 +200,28 @@ func (f *Follower) take(ctx context.Context) (l *Lines, err error) {
 }
 
 // sweep reads each file once, beginning with the one after the last that had
-// something, and again if one began anew: its copies may be read then. It stops
-// where the beginning of one is to be handed out first.
+// something, and again if one began anew: its copies may be read then; or if the
+// next of those that were met may be read now. It stops where the beginning of
+// one is to be handed out first.
 func (f *Follower) sweep(ctx context.Context) (*Lines, error) {
 	for again := true; again; {
 		again = false
 		for range len(f.files) {
 			f.turn = (f.turn + 1) % len(f.files)
-			l, anew, err := f.readOn(ctx, f.files[f.turn])
-			if l != nil || err != nil || len(f.begun) > 0 {
-				return l, err
+			t := f.files[f.turn]
+			if slices.Index(f.met, t) > 0 {
+				continue
+			}
+			l, anew, err := f.readOn(ctx, t)
+			if err != nil {
+				return nil, err
+			}
+			nothing := l == nil && len(f.begun) == 0
+			if len(f.met) > 0 && f.met[0] == t && (nothing || t.offset >= t.until) {
+				f.met, again = f.met[1:], true
+			}
+			if !nothing {
+				return l, nil
 			}
 			again = again || anew
 		}
@@ -333,6 +348,7 @@ func (f *Follower) look(ctx context.Context) error {
 	}
 	f.compareCopies()
 	f.closeGone()
+	f.met = slices.DeleteFunc(f.met, func(t *file) bool { return !slices.Contains(f.files, t) })
 	f.looked, f.started = f.now(), true
 	f.count()
 	return nil
