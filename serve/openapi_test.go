@@ -166,7 +166,7 @@ func TestOpenAPIIsComplete(t *testing.T) {
 		"POST /v1/recommendations:batch", "GET /v1/items/{id}/neighbors", "GET /v1/trending", "GET /v1/cohorts/{cohort}/preferences", "GET /v1/users/{id}/profile",
 		"GET /v1/items/{id}", "PUT /v1/items/{id}", "DELETE /v1/items/{id}", "POST /v1/items",
 		"GET /v1/users/{id}", "PUT /v1/users/{id}", "DELETE /v1/users/{id}", "POST /v1/users",
-		"GET /v1/deadletters", "GET /v1/checkpoints", "GET /v1/sources/{name}",
+		"GET /v1/deadletters", "POST /v1/deadletters", "GET /v1/checkpoints", "GET /v1/sources/{name}",
 		"POST /v1/savepoints", "GET /v1/savepoints", "GET /v1/savepoints/{id}", "DELETE /v1/savepoints/{id}",
 		"POST /v1/savepoints/{id}/restore", "GET /v1/restores", "GET /v1/restores/{restore_id}", "GET /v1/stats", "GET /v1/stats/stream",
 		"GET /metrics", "GET /openapi.json",

@@ -17,6 +17,8 @@ import (
 	"testing"
 
 	"millrace/eventlog"
+	"millrace/serve"
+	"millrace/serve/servetest"
 )
 
 // fileOf is a new file of that name and content.
@@ -240,6 +242,26 @@ func TestServerThatRefuses(t *testing.T) {
 	}
 	if got := notices.String(); strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, "no answer from "+away.URL+": ") {
 		t.Errorf("it says %q while it waits", got)
+	}
+}
+
+// A row that is sent to a server and is no event is a dead letter with the
+// reason of whoever read the file.
+func TestRejectedRowOverHTTP(t *testing.T) {
+	path := fileOf(t, "a.csv", "user_id,item_id,timestamp\n1,2,978300760\n1,2,nope\n")
+	world := servetest.New()
+	server, err := serve.New(serve.Options{Parts: world.Parts(), Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(server.Handler())
+	defer web.Close()
+	if _, err := says(t, "replay", path, "--to", web.URL); err != nil {
+		t.Fatal(err)
+	}
+	letters := world.Letters()
+	if len(letters) != 1 || string(letters[0].Raw) != "1,2,nope" || !strings.Contains(letters[0].Error, "timestamp: expected ") || !strings.HasSuffix(letters[0].Error, ", got nope") {
+		t.Errorf("the dead letters are %q", letters)
 	}
 }
 

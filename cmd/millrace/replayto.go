@@ -16,6 +16,7 @@ import (
 	"millrace/event"
 	"millrace/event/wire"
 	"millrace/eventlog"
+	"millrace/serve/api"
 	"millrace/source"
 )
 
@@ -223,13 +224,14 @@ func (r *remote) post(ctx context.Context, path string, body []byte) error {
 	return nil
 }
 
-// reject sends a bad input as it is: the server counts it and keeps it as a
-// dead letter.
+// reject sends a bad input and what is wrong with it: the server counts it and
+// keeps it as a dead letter.
 func (r *remote) reject(ctx context.Context, bad *source.Bad) error {
-	_, err := r.do(ctx, http.MethodPost, "/v1/events", bad.Raw, nil)
-	if errors.Is(err, errServer) {
-		return nil
+	body, err := json.Marshal(api.DeadLettersBody{Letters: []api.DeadLetterBody{{Raw: string(bad.Raw), Error: bad.Err.Error()}}})
+	if err != nil {
+		return err
 	}
+	_, err = r.do(ctx, http.MethodPost, "/v1/deadletters", body, nil)
 	return err
 }
 

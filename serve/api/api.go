@@ -98,6 +98,8 @@ func (a *API) routes() {
 		"How the server is doing, once a second, as server-sent events"), map[string]any{"message": Stats{}}, a.streamStats)
 	register(a, operation("getCheckpoints", http.MethodGet, "/v1/checkpoints", "operations", "The latest checkpoints"), a.checkpoints)
 	register(a, operation("getDeadLetters", http.MethodGet, "/v1/deadletters", "operations", "Events that were refused"), a.deadLetters)
+	register(a, operation("postDeadLetters", http.MethodPost, "/v1/deadletters", "operations",
+		"Keep what a client has read and could make no events of"), a.postDeadLetters)
 	register(a, accepted(operation("postSavepoint", http.MethodPost, "/v1/savepoints", "operations", "Make a savepoint")), a.postSavepoint)
 	register(a, operation("getSavepoints", http.MethodGet, "/v1/savepoints", "operations", "The savepoints"), a.savepoints)
 	register(a, operation("getSavepoint", http.MethodGet, "/v1/savepoints/{id}", "operations", "A savepoint"), a.savepoint)

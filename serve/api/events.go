@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -237,6 +238,62 @@ func (a *API) reject(bad []event.BadInput, now time.Time) error {
 		return fmt.Errorf("store dead letters: %w", err)
 	}
 	return nil
+}
+
+// DeadLettersBody is the body of POST /v1/deadletters.
+type DeadLettersBody struct {
+	Letters []DeadLetterBody `json:"deadletters" minItems:"1" maxItems:"1000"`
+}
+
+// DeadLetterBody is an input of which a client could make no event.
+type DeadLetterBody struct {
+	Raw   string `json:"raw" doc:"As it was read: a line of a log, a row of a file. It is kept up to 4 KiB."`
+	Error string `json:"error" minLength:"1" doc:"Where it was, what was expected and what was there. It is kept up to 1 KiB."`
+}
+
+// PostDeadLettersInput is the request of POST /v1/deadletters.
+type PostDeadLettersInput struct{ HTTP }
+
+// PostDeadLettersOutput is the answer of POST /v1/deadletters.
+type PostDeadLettersOutput struct {
+	Body struct {
+		Accepted int `json:"accepted" doc:"Letters that are stored, each as one more dead letter; where events go to a topic, in the topic for them, if there is one."`
+	}
+}
+
+// maxSentLetters bounds the letters of one request.
+const maxSentLetters = 1000
+
+// reasonClient is the label under which letters are counted that a client sent.
+const reasonClient = "client"
+
+// postDeadLetters keeps what clients refused that make events of something
+// else, with their reasons.
+func (a *API) postDeadLetters(_ context.Context, in *PostDeadLettersInput) (*PostDeadLettersOutput, error) {
+	var sent DeadLettersBody
+	if err := a.readJSON(in.HTTP, &sent); err != nil {
+		return nil, err
+	}
+	if n := len(sent.Letters); n == 0 || n > maxSentLetters {
+		return nil, problem.BadField("deadletters", fmt.Sprintf("1 to %d letters", maxSentLetters), strconv.Itoa(n))
+	}
+	letters := make([]DeadLetter, len(sent.Letters))
+	now := event.FromGo(a.parts.Now())
+	for i, l := range sent.Letters {
+		if l.Error == "" {
+			return nil, problem.BadField(fmt.Sprintf("deadletters.%d.error", i), "what is wrong with it", "nothing")
+		}
+		letters[i] = DeadLetter{Time: now, Raw: []byte(l.Raw), Error: l.Error}
+	}
+	if err := a.parts.DeadLetters.Append(letters); err != nil {
+		return nil, fmt.Errorf("store dead letters: %w", err)
+	}
+	for range letters {
+		a.parts.Meter.Rejected(reasonClient)
+	}
+	out := &PostDeadLettersOutput{}
+	out.Body.Accepted = len(letters)
+	return out, nil
 }
 
 // reason is the label under which a refused event is counted: the field, if

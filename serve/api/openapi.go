@@ -77,6 +77,8 @@ var documents = map[string]document{
 	"getDeadLetters": {},
 	"getSource":      {status: notFound},
 
+	"postDeadLetters": {body: DeadLettersBody{}, status: writesLog},
+
 	"postSavepoint":   {body: SavepointBody{}, optional: true, status: append([]int{http.StatusConflict}, writesLog...)},
 	"getSavepoints":   {status: unavailable},
 	"getSavepoint":    {status: append(unavailable, notFound...)},

@@ -46,7 +46,7 @@ func New(registry *prometheus.Registry, now func() time.Time) *Meter {
 			Name: "millrace_events_received_total", Help: "Events acknowledged over HTTP, by whether they counted or repeated an event_id.",
 		}, []string{"outcome"}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_events_rejected_total", Help: "Events refused over HTTP, by the field that was not as expected.",
+			Name: "millrace_events_rejected_total", Help: "Events refused over HTTP, by the field that was not as expected; client is what clients could make no events of.",
 		}, []string{"reason"}),
 		records: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "millrace_events_applied_total", Help: "Events that became visible since the start, without repeats.",

@@ -147,6 +147,9 @@ func described(t reflect.Type) string {
 	case reflect.Struct:
 		return "an object with " + members(t)
 	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Struct {
+			return "a list of objects with " + members(t.Elem())
+		}
 		return fmt.Sprintf("a list of at most %d ids", MaxIDs)
 	case reflect.Int:
 		return "a whole number"

@@ -14,6 +14,7 @@ import (
 
 	"millrace/cmd/millrace/client"
 	"millrace/event"
+	"millrace/serve/api"
 	"millrace/source"
 )
 
@@ -107,37 +108,33 @@ func (r *Remote) Put(ctx context.Context, b Batch) error {
 	return err
 }
 
-// letterJSON is a bad line as the server is told of it. It is no event whatever
-// the line is, and so becomes a dead letter.
-type letterJSON struct {
-	Path   string `json:"collected_path"`
-	Offset uint64 `json:"collected_offset"`
-	Error  string `json:"error"`
-	Line   string `json:"line"`
-}
+const (
+	// maxLetters is how many letters a server takes together.
+	maxLetters = 1000
+	// maxLetterBytes bounds the letters of one request: far below what a server
+	// takes.
+	maxLetterBytes = 4 << 20
+)
 
-// maxLetterBytes bounds the letters of one request: far below what a server
-// takes.
-const maxLetterBytes = 4 << 20
-
-// Reject implements Target: the server keeps what is no event as dead letters.
+// Reject implements Target.
 func (r *Remote) Reject(ctx context.Context, list []Letter) error {
-	var body []byte
+	var body api.DeadLettersBody
+	bytes := 0
 	for i := range list {
-		l := &list[i]
-		text, err := json.Marshal(letterJSON{l.Path, l.Offset, l.Text(), string(l.Line)})
+		letter := api.DeadLetterBody{Raw: string(list[i].Line), Error: list[i].Text()}
+		body.Letters = append(body.Letters, letter)
+		bytes += len(letter.Raw) + len(letter.Error)
+		if i < len(list)-1 && len(body.Letters) < maxLetters && bytes < maxLetterBytes {
+			continue
+		}
+		text, err := json.Marshal(body)
 		if err != nil {
 			return err
 		}
-		body = append(append(body, text...), '\n')
-		if i < len(list)-1 && len(body) < maxLetterBytes {
-			continue
-		}
-		status, err := r.do(ctx, client.Request{Method: http.MethodPost, Path: "/v1/events", Type: "application/x-ndjson", Body: body}, nil)
-		if err != nil && status != http.StatusBadRequest { // which says that none of them is an event
+		if _, err := r.do(ctx, client.Request{Method: http.MethodPost, Path: "/v1/deadletters", Type: "application/json", Body: text}, nil); err != nil {
 			return err
 		}
-		body = body[:0]
+		body.Letters, bytes = body.Letters[:0], 0
 	}
 	return nil
 }

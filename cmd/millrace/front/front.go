@@ -209,7 +209,7 @@ func (f *front) forward(pattern string) http.Handler {
 			return f.early
 		}
 		return nil
-	case pattern == "POST /v1/events" && f.topic != nil, strings.HasPrefix(pattern, "POST /recommendation/") && f.likes != nil:
+	case (pattern == "POST /v1/events" || pattern == "POST /v1/deadletters") && f.topic != nil, strings.HasPrefix(pattern, "POST /recommendation/") && f.likes != nil:
 		return nil
 	case pattern == "POST /v1/events":
 		return http.HandlerFunc(f.events)
