@@ -75,7 +75,7 @@ func Topic(ctx context.Context, log *eventlog.Log, brokers kafkaclient.Config, t
 	if err := refuseRound(log, at.Block+1, topic); err != nil {
 		return r, err
 	}
-	e := &exporter{topic: topic, deletions: deletions, sink: to, progress: sink.Progress{Log: identity, Run: rand.Text(), Block: at.Block}}
+	e := &exporter{topic: topic, deletions: deletions, sink: to, now: event.FromGo(time.Now()), progress: sink.Progress{Log: identity, Run: rand.Text(), Block: at.Block}}
 	e.result.Before = at.Block
 	err = e.scan(ctx, log, at.Block+1, func() error {
 		if e.waiting < batchRecords {
@@ -131,7 +131,10 @@ type exporter struct {
 	topic     string
 	deletions bool // are records without a value
 	sink      sink.Sink
-	progress  sink.Progress
+	// now is the time of all records: with that of its block a broker's retention
+	// would delete what has been stored for long as soon as it is there.
+	now      event.Time
+	progress sink.Progress
 
 	blocks  []sink.Block // not committed
 	waiting int          // their records
@@ -149,7 +152,7 @@ func (e *exporter) scan(ctx context.Context, log *eventlog.Log, from uint64, eac
 		if err != nil {
 			return fmt.Errorf("block %d: %w", b.Number, err)
 		}
-		e.blocks = append(e.blocks, sink.Block{Number: b.Number, Time: b.Time, Records: records})
+		e.blocks = append(e.blocks, sink.Block{Number: b.Number, Time: e.now, Records: records})
 		e.waiting += len(records)
 		e.result.Block = b.Number
 		return each()
