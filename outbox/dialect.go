@@ -27,7 +27,8 @@ const migrationsTable = "likes_migrations"
 // dialect is in what one database differs from another here.
 type dialect struct {
 	goose goose.Dialect
-	// exclusive does what one process at a time may do with the database.
+	// exclusive does what one process at a time may do with the database; nil for
+	// a file.
 	exclusive   func(ctx context.Context, db *sql.DB, do func() error) error
 	folder      string
 	placeholder func(int) string
@@ -55,7 +56,7 @@ func Open(ctx context.Context, c database.Config, file string) (*Store, error) {
 
 func connect(c database.Config, file string) (*sql.DB, dialect, error) {
 	d := dialect{
-		goose: goose.DialectSQLite3, exclusive: func(_ context.Context, _ *sql.DB, do func() error) error { return do() }, folder: "sqlite", placeholder: func(int) string { return "?" }, ignore: "ON CONFLICT DO NOTHING",
+		goose: goose.DialectSQLite3, folder: "sqlite", placeholder: func(int) string { return "?" }, ignore: "ON CONFLICT DO NOTHING",
 		clock:  "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
 		undone: func(error) bool { return false }, explain: func(err error) error { return err }, timeout: c.Timeout,
 	}

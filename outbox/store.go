@@ -29,8 +29,7 @@ func newStore(ctx context.Context, db *sql.DB, d dialect) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = d.exclusive(ctx, db, func() error { return database.Migrate(ctx, db, d.goose, migrationsTable, migrations) })
-	if err != nil {
+	if err := database.MigrateAlone(ctx, db, d.goose, migrationsTable, migrations, d.exclusive); err != nil {
 		return nil, err
 	}
 	s := &Store{db: db, dialect: d, arrived: newNews()}

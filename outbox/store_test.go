@@ -57,6 +57,28 @@ func TestOpenedTogether(t *testing.T) {
 	})
 }
 
+// TestInterrupted opens a database whose tables another process has begun to
+// make when it was killed.
+func TestInterrupted(t *testing.T) {
+	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
+		databasetest.Interrupted(t, s, "migrations/"+s.Driver+"/00001_reactions.sql", "likes_migrations", func(c database.Config) {
+			store, err := outbox.Open(t.Context(), c, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			put(t, store, outbox.Reaction{Kind: outbox.Likes, User: "u", Content: "c"}, true)
+			put(t, store, outbox.Reaction{Kind: outbox.Likes, User: "u", Content: "c"}, false)
+			place(t, store)
+			if n := len(all(t, store)); n != 1 {
+				t.Errorf("%d entries, expected 1", n)
+			}
+			if err := store.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+}
+
 func put(t *testing.T, s *outbox.Store, r outbox.Reaction, fresh bool) {
 	t.Helper()
 	got, err := s.Put(t.Context(), r)

@@ -1,8 +1,10 @@
 package opener_test
 
 import (
+	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"millrace/catalog"
 	"millrace/catalog/catalogtest"
@@ -54,5 +56,52 @@ func TestOpenedTogether(t *testing.T) {
 			})
 		}
 		all.Wait()
+	})
+}
+
+// TestInterrupted opens a database whose tables another process has begun to
+// make when it was killed.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
+		file := "../" + s.Driver + "/migrations/00001_catalogue.sql"
+		databasetest.Interrupted(t, s, file, sqlstore.MigrationsTable, func(c database.Config) {
+			store := open(t, c)
+			if _, err := catalogtest.Read(t.Context(), store); err != nil {
+				t.Error(err)
+			}
+			if err := store.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+}
+
+// TestOpenedBesideOneThatHangs opens a database that is migrated while another
+// process has the lock of those who migrate, and hangs.
+func TestOpenedBesideOneThatHangs(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, s *databasetest.Server) {
+		c := s.New(t)
+		if err := open(t, c).Close(); err != nil {
+			t.Fatal(err)
+		}
+		db, dialect, err := opener.Connect(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		err = dialect.Exclusive(t.Context(), db, func() error {
+			ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+			defer stop()
+			store, err := opener.Open(ctx, c, "")
+			if err != nil {
+				return err
+			}
+			return store.Close()
+		})
+		if err != nil {
+			t.Error(err)
+		}
 	})
 }

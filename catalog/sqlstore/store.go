@@ -47,12 +47,7 @@ var _ catalog.Store = (*Store)(nil)
 // the same. The error wraps database.ErrNewerSchema where that is the cause.
 // Nothing is printed.
 func Open(ctx context.Context, writer, reader *sql.DB, d Dialect) (*Store, error) {
-	exclusive := d.Exclusive
-	if exclusive == nil {
-		exclusive = func(_ context.Context, _ *sql.DB, do func() error) error { return do() }
-	}
-	err := exclusive(ctx, writer, func() error { return database.Migrate(ctx, writer, d.Goose, MigrationsTable, d.Migrations) })
-	if err != nil {
+	if err := database.MigrateAlone(ctx, writer, d.Goose, MigrationsTable, d.Migrations, d.Exclusive); err != nil {
 		return nil, fmt.Errorf("migrating the catalogue: %w", err)
 	}
 	s := &Store{

@@ -1,10 +1,13 @@
 -- +goose Up
+-- Each statement may be run again: what makes a table is committed at once, so a
+-- process that is killed leaves some of them done.
+--
 -- Ids are bytes, as they are compared: a text column would take "a" and "a "
 -- for the same in some collations. categories, tags and labels are JSON arrays
 -- of strings; created is milliseconds since the Unix epoch, 0 where it is not
 -- known; metadata is a JSON object as it was sent. changed is the block in
 -- which a row was last written, 0 for a user of whom nothing is known.
-CREATE TABLE items (
+CREATE TABLE IF NOT EXISTS items (
     id         VARBINARY(256) NOT NULL PRIMARY KEY,
     title      LONGTEXT       NOT NULL,
     categories LONGTEXT       NOT NULL,
@@ -17,7 +20,7 @@ CREATE TABLE items (
 ) ENGINE = InnoDB, DEFAULT CHARACTER SET = utf8mb4, DEFAULT COLLATE = utf8mb4_bin;
 
 -- age is in years, 0 where it is not known.
-CREATE TABLE users (
+CREATE TABLE IF NOT EXISTS users (
     id      VARBINARY(256) NOT NULL PRIMARY KEY,
     age     BIGINT         NOT NULL,
     gender  LONGTEXT       NOT NULL,
@@ -28,13 +31,13 @@ CREATE TABLE users (
 
 -- What was deleted, for an hour: id is the SHA-256 of the id in hexadecimal,
 -- deleted_at milliseconds since the Unix epoch.
-CREATE TABLE deleted_items (
+CREATE TABLE IF NOT EXISTS deleted_items (
     id         VARBINARY(64) NOT NULL PRIMARY KEY,
     changed    BIGINT        NOT NULL,
     deleted_at BIGINT        NOT NULL,
     INDEX deleted_items_changed (changed, id)
 ) ENGINE = InnoDB;
-CREATE TABLE deleted_users (
+CREATE TABLE IF NOT EXISTS deleted_users (
     id         VARBINARY(64) NOT NULL PRIMARY KEY,
     changed    BIGINT        NOT NULL,
     deleted_at BIGINT        NOT NULL,
@@ -44,14 +47,14 @@ CREATE TABLE deleted_users (
 -- The last block of the log that is in the rows above; owner is the data
 -- directory whose log that is; epoch counts how often everything was replaced;
 -- pruned is the last block whose deletions are no longer told.
-CREATE TABLE applied (
+CREATE TABLE IF NOT EXISTS applied (
     one    TINYINT      NOT NULL PRIMARY KEY,
     block  BIGINT       NOT NULL,
     owner  VARCHAR(128) NOT NULL,
     epoch  BIGINT       NOT NULL,
     pruned BIGINT       NOT NULL
 ) ENGINE = InnoDB, DEFAULT CHARACTER SET = utf8mb4, DEFAULT COLLATE = utf8mb4_bin;
-INSERT INTO applied (one, block, owner, epoch, pruned) VALUES (1, 0, '', 0, 0);
+INSERT INTO applied (one, block, owner, epoch, pruned) VALUES (1, 0, '', 0, 0) ON DUPLICATE KEY UPDATE one = one;
 
 -- +goose Down
 DROP TABLE applied;
