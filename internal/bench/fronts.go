@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -77,6 +78,7 @@ func measureFronts(ctx context.Context, binary, data, loaded, redis string, leng
 	figures = append(figures,
 		figure{fmt.Sprintf("event posted to a front with wait=applied at %d/s", eventRate), "", latencies(applied)},
 		figure{"... and the changed list read from it", "", latencies(probes)})
+	figures = append(figures, inTurn(ctx, sides, length))
 	for _, events := range []bool{false, true} {
 		for _, rate := range frontRates {
 			before := cpuOf(servers)
@@ -132,6 +134,31 @@ func cpuOf(servers []*server) time.Duration {
 		total += time.Duration(user+system) * time.Second / ticksPerSecond
 	}
 	return total
+}
+
+// inTurn asks each front for one list after the other.
+func inTurn(ctx context.Context, sides []*loader, length time.Duration) figure {
+	all := newHistogram()
+	var mutex sync.Mutex
+	var wait sync.WaitGroup
+	for _, side := range sides {
+		wait.Go(func() {
+			for end, i := time.Now().Add(length), 0; time.Now().Before(end) && ctx.Err() == nil; i++ {
+				began := time.Now()
+				if err := side.recommend(side.users[i%len(side.users)]); err != nil {
+					side.fail(err)
+					continue
+				}
+				took := time.Since(began).Microseconds()
+				mutex.Lock()
+				_ = all.RecordValue(took)
+				mutex.Unlock()
+			}
+		})
+	}
+	wait.Wait()
+	return figure{fmt.Sprintf("lists from %d fronts, a client each that asks for one after the other", len(sides)), "p99 < 5 ms",
+		fmt.Sprintf("%s, %.0f/s", latencies(all), float64(all.TotalCount())/length.Seconds())}
 }
 
 // measureLists asks the fronts in turns, while nothing else happens or events
