@@ -20,7 +20,7 @@ const fronts = 2
 
 // frontRates are the requests a second that all fronts get together. One has a
 // goal, the others show how far it goes.
-var frontRates = []int{250, 500, frontGoalRate, 2000}
+var frontRates = []int{250, 500, frontGoalRate}
 
 const frontGoalRate = 1000
 
