@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/internal/kafkaclient"
@@ -39,13 +40,17 @@ type Topic struct {
 	name    string
 	log     *slog.Logger
 	failure atomic.Pointer[error] // of the last record
+	absent  atomic.Pointer[error] // why no record can be sent, until the topic has been seen
 	waiting atomic.Int64
+	stop    context.CancelFunc
+	done    chan struct{}
 }
 
 // Record is a record to be sent: those with the same key keep their order.
 type Record struct{ Key, Value []byte }
 
-// NewTopic makes a Topic; it does not connect yet. It is closed after use.
+// NewTopic makes a Topic, and begins to look whether it is there. It is closed
+// after use.
 func NewTopic(c kafkaclient.Config, name string, log *slog.Logger) (*Topic, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -60,18 +65,68 @@ func NewTopic(c kafkaclient.Config, name string, log *slog.Logger) (*Topic, erro
 	if err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
-	return &Topic{client: client, config: c, name: name, log: log}, nil
+	ctx, stop := context.WithCancel(context.Background())
+	t := &Topic{client: client, config: c, name: name, log: log, stop: stop, done: make(chan struct{})}
+	go t.await(ctx)
+	return t, nil
 }
 
 // Close ends the connection. What waits is not sent.
-func (t *Topic) Close() { t.client.Close() }
+func (t *Topic) Close() {
+	t.stop()
+	<-t.done
+	t.client.Close()
+}
 
-// Err is why the last record was not acknowledged, in words, or nil.
+// Err is why the last record was not acknowledged, in words, or why none can be
+// sent, as there is no such topic; else nil.
 func (t *Topic) Err() error {
-	if err := t.failure.Load(); err != nil {
-		return *err
+	for _, p := range []*atomic.Pointer[error]{&t.failure, &t.absent} {
+		if err := p.Load(); err != nil {
+			return fmt.Errorf("topic %s: %w", t.name, *err)
+		}
 	}
 	return nil
+}
+
+// await looks for the topic until it has been seen, so that it is known before
+// the first record is sent that none can be.
+func (t *Topic) await(ctx context.Context) {
+	defer close(t.done)
+	tick := time.NewTicker(ProbeEvery)
+	defer tick.Stop()
+	for !t.seen(ctx) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// seen asks the brokers whether the topic is there.
+func (t *Topic) seen(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, deliveryTimeout)
+	defer cancel()
+	topics, err := kadm.NewClient(t.client).ListTopics(ctx, t.name)
+	if err == nil {
+		err = topics[t.name].Err
+	}
+	before := t.absent.Load()
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled): // it is closed
+	case err == nil:
+		if t.absent.Store(nil); before != nil {
+			t.log.Info("kafka has the topic now", "topic", t.name)
+		}
+		return true
+	default:
+		words := errors.New(t.config.Words(err))
+		if t.absent.Store(&words); before == nil {
+			t.log.Warn("nothing can be sent to kafka yet", "topic", t.name, "because", words, "error", err)
+		}
+	}
+	return false
 }
 
 // Sent is records on their way.
@@ -122,6 +177,9 @@ func (t *Topic) Send(records []Record) (*Sent, error) {
 // note keeps whether records are acknowledged at present.
 func (t *Topic) note(err error) {
 	before := t.failure.Load()
+	if err == nil {
+		t.absent.Store(nil)
+	}
 	switch {
 	case err == nil && before != nil:
 		t.failure.Store(nil)

@@ -36,6 +36,7 @@ type TopicUse struct {
 	Read, Write bool
 	Optional    bool // it may be missing
 	Created     bool // where it is missing it is made
+	Fronts      bool // servers with --views redis send events to it
 }
 
 // Kafka checks the brokers, each by the address that is configured and by the
@@ -154,6 +155,9 @@ func (k *kafkaCheck) topic(use TopicUse, answer *kmsg.MetadataResponse) {
 	switch err := kerr.ErrorForCode(t.ErrorCode); {
 	case errors.Is(err, kerr.UnknownTopicOrPartition) && use.Created:
 		k.say(OK, subject, "is not there, and will be made")
+		return
+	case errors.Is(err, kerr.UnknownTopicOrPartition) && use.Optional && use.Fronts:
+		k.say(Warning, subject, "is not there: servers with --views redis send events to it (redis.events_topic) and refuse them until it is; create it")
 		return
 	case errors.Is(err, kerr.UnknownTopicOrPartition) && use.Optional:
 		k.say(OK, subject, "is not there, and need not be")

@@ -10,9 +10,12 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"millrace/internal/kafkaclient"
 	"millrace/internal/services"
+	"millrace/source/kafka"
+	"millrace/view/redis"
 )
 
 // patience is how long a check may take in these tests.
@@ -78,6 +81,28 @@ func TestKafkaTopicsAndBrokers(t *testing.T) {
 	list = run(t, Kafka(kafkaUse(s.Address)))
 	find(t, list, s.Address, Failed, "in time")
 	s.Resume()
+}
+
+// TestKafkaTopicOfFronts: the topic that fronts send events to has to be there,
+// whether it is one of those that are read by default or another.
+func TestKafkaTopicOfFronts(t *testing.T) {
+	t.Parallel()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	for _, topic := range []string{"user-events", "clicks"} {
+		s := Settings{Kafka: kafka.Default(), Redis: redis.DefaultConfig()}
+		s.Kafka.Brokers, s.Redis.EventsTopic = cluster.ListenAddrs(), topic
+		if topic == "user-events" {
+			find(t, run(t, Kafka(s.kafka())), "topic "+topic, OK, "need not be")
+		}
+		s.Redis.Addresses = []string{"127.0.0.1:1"}
+		list := run(t, Kafka(s.kafka()))
+		find(t, list, "topic "+topic, Warning, "redis.events_topic")
+		find(t, list, "topic rated-movies", OK, "need not be")
+	}
 }
 
 // TestKafkaAdvertised: the broker answers, but tells its clients another address.

@@ -1,6 +1,8 @@
 package doctor
 
 import (
+	"slices"
+
 	"millrace/catalog/database"
 	"millrace/cmd/millrace/likes"
 	"millrace/cmd/millrace/publishing"
@@ -66,6 +68,14 @@ func (s *Settings) kafka() KafkaUse {
 	}
 	for _, t := range topics {
 		use.Topics = append(use.Topics, TopicUse{Name: t.Name, Read: true, Optional: optional})
+	}
+	if t := s.Redis.EventsTopic; s.Redis.Enabled() && t != "" {
+		at := slices.IndexFunc(use.Topics, func(u TopicUse) bool { return u.Name == t })
+		if at < 0 {
+			at = len(use.Topics)
+			use.Topics = append(use.Topics, TopicUse{Name: t, Optional: true})
+		}
+		use.Topics[at].Fronts = true
 	}
 	if t := s.Kafka.DeadLetterTopic; t != "" {
 		use.Topics = append(use.Topics, TopicUse{Name: t, Write: true})

@@ -18,7 +18,7 @@ func (f *front) parts() api.Parts {
 	}
 	if f.topic != nil {
 		p.Ingest, p.DeadLetters, p.RepeatsUnknown = f.topic, f.letters, true
-		p.Systems = append(p.Systems, api.System{Name: "kafka", Err: f.topic.topic.Err})
+		p.Systems = append(p.Systems, api.System{Name: "kafka", Err: f.kafkaErr})
 	}
 	if f.shared != nil {
 		p.Ingest, p.Redactor = sharedIngest{f.topic, f.shared}, sharedRedactor{f}
@@ -29,6 +29,14 @@ func (f *front) parts() api.Parts {
 	p.Systems = append(p.Systems, api.System{Name: "redis", Err: f.reader.Err})
 	p.Systems = append(p.Systems, api.System{Name: "engine", Err: f.engineErr})
 	return p
+}
+
+// kafkaErr is what is wrong with the topics that are written to.
+func (f *front) kafkaErr() error {
+	if err := f.topic.topic.Err(); err != nil || f.letters.topic == nil {
+		return err
+	}
+	return f.letters.topic.Err()
 }
 
 // engineErr is what is wrong with the engine, as far as can be seen from here.
