@@ -26,6 +26,8 @@ const (
 	probeTimeout  = 2 * time.Second
 	// ProbeEvery is how often the engine is asked whether it works.
 	ProbeEvery = 2 * time.Second
+	// startTimeout is how long an engine may take that is started with the front.
+	startTimeout = 15 * time.Second
 )
 
 // ErrEngine says that the engine can not be asked. Clients may be told its
@@ -39,6 +41,8 @@ type Engine struct {
 	client  *http.Client
 	log     *slog.Logger
 	err     atomic.Pointer[error]
+	began   time.Time
+	logged  slog.Level // how bad it was said to be that it does not answer
 	stop    context.CancelFunc
 	done    chan struct{}
 }
@@ -55,7 +59,7 @@ func New(address, key string, log *slog.Logger) (*Engine, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	e := &Engine{
-		address: u, key: key, log: log, stop: stop, done: make(chan struct{}),
+		address: u, key: key, log: log, began: time.Now(), stop: stop, done: make(chan struct{}),
 		client: &http.Client{Transport: &http.Transport{
 			DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
 			ResponseHeaderTimeout: answerTimeout, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true,
@@ -106,8 +110,14 @@ func (e *Engine) probe(ctx context.Context) {
 			e.log.Info("the engine answers again")
 		}
 	default:
-		if e.err.Store(&ErrEngine); before == nil {
-			e.log.Error("requests can not be passed on to the engine", "engine", e.address.Redacted(), "error", err)
+		e.err.Store(&ErrEngine)
+		level, text := slog.LevelError, "requests can not be passed on to the engine"
+		if time.Since(e.began) < startTimeout {
+			level, text = slog.LevelWarn, text+" yet"
+		}
+		if before == nil || level > e.logged {
+			e.logged = level
+			e.log.Log(ctx, level, text, "engine", e.address.Redacted(), "error", err)
 		}
 	}
 }
