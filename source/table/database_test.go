@@ -2,6 +2,7 @@ package table_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,6 +70,11 @@ func TestDatabases(t *testing.T) {
 			if item := w.Item("a"); item == nil || !item.Hidden || len(w.changes) != before+1 {
 				t.Errorf("beside a time in the future a change is not read once: %+v, %d changes", item, len(w.changes)-before)
 			}
+		}
+		config.Items.Query, config.Items.Columns, config.Items.Metadata = "SELECT id, title FROM products", nil, nil
+		found := table.Inspect(t.Context(), table.Options{Config: config, DB: w.db, Placeholder: w.placeholder})
+		if err := found[0].Err; err == nil || !strings.Contains(err.Error(), "columns: {updated_at: NAME}") {
+			t.Errorf("without updated_at it says %v", err)
 		}
 	})
 }

@@ -355,3 +355,28 @@ func TestValidate(t *testing.T) {
 		t.Error("the default reads something")
 	}
 }
+
+// A query without the columns that rows are found by is refused with the setting
+// that names them, in the words of no database.
+func TestColumnsThatAreMissing(t *testing.T) {
+	w := newWorld(t, "CREATE TABLE products (id TEXT, sku TEXT, changed INTEGER)", "INSERT INTO products VALUES ('a', 's', 1)")
+	for _, c := range []struct {
+		query   string
+		columns map[string]string
+		want    string // empty: it works
+	}{
+		{"SELECT id, changed FROM products", nil, "want a column updated_at among [id changed]: name the one that says when a row was changed with columns: {updated_at: NAME}"},
+		{"SELECT sku, changed FROM products", map[string]string{"updated_at": "changed"}, "want a column id among [sku changed]: name the one that is with columns: {id: NAME}"},
+		{"SELECT id FROM products", map[string]string{"updated_at": "changes"}, `import.items.columns.updated_at: want one of the query's columns [id], got "changes"`},
+		{"SELECT id, updated FROM products", nil, "no such column: updated"},
+		{"SELECT id, changed FROM products", map[string]string{"updated_at": "changed"}, ""},
+		{"SELECT id FROM products", map[string]string{"updated_at": ""}, ""},
+	} {
+		config := table.Default()
+		config.Items.Query, config.Items.Columns = c.query, c.columns
+		found := table.Inspect(t.Context(), table.Options{Config: config, DB: w.db, Placeholder: w.placeholder})
+		if err := found[0].Err; c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s with %v: %v, want %s", c.query, c.columns, err, c.want)
+		}
+	}
+}

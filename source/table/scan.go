@@ -62,7 +62,7 @@ func (t *table) page(ctx context.Context, text string, args []any) (list []row, 
 	defer cancel()
 	rows, err := t.db.QueryContext(ctx, fmt.Sprintf("%s LIMIT %d", text, t.pageRows), args...)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", t.name, err)
+		return nil, t.refused(ctx, err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	types, err := rows.ColumnTypes()
@@ -94,18 +94,48 @@ func (t *table) page(ctx context.Context, text string, args []any) (list []row, 
 	return list, rows.Err()
 }
 
+// refused says why the rows could not be asked for. Where the query itself
+// works it is a column that its places are made of, and the setting that names
+// it is told instead of the database's words for the statement around it.
+func (t *table) refused(ctx context.Context, cause error) error {
+	cause = fmt.Errorf("reading %s: %w", t.name, cause)
+	rows, err := t.db.QueryContext(ctx, t.from()+" WHERE 1 = 0")
+	if err != nil {
+		return cause
+	}
+	columns, err := rows.Columns()
+	if err = errors.Join(err, rows.Close()); err != nil {
+		return cause
+	}
+	if err := t.complete(columns); err != nil {
+		return err
+	}
+	for _, need := range []struct{ field, hint string }{
+		{fieldID, "name the one that is with columns: {id: NAME}"},
+		{fieldUpdated, "name the one that says when a row was changed with columns: {updated_at: NAME}, " +
+			`or have all rows read each time with columns: {updated_at: ""}`},
+	} {
+		if missing(columns, t.query.column(need.field)) {
+			return fmt.Errorf("%w: import.%s.query: want a column %s among %v: %s", ErrColumn, t.name, need.field, columns, need.hint)
+		}
+	}
+	return cause
+}
+
+// missing reports whether a column has a name that none of the query's has.
+func missing(columns []string, column string) bool {
+	return column != "" && !slices.ContainsFunc(columns, func(name string) bool { return strings.EqualFold(name, column) })
+}
+
 // complete says which column is missing that the settings name.
 func (t *table) complete(columns []string) error {
-	missing := func(column string) bool {
-		return column != "" && !slices.ContainsFunc(columns, func(name string) bool { return strings.EqualFold(name, column) })
-	}
 	for _, field := range slices.Sorted(maps.Keys(t.query.Columns)) {
-		if column := t.query.Columns[field]; missing(column) {
+		if column := t.query.Columns[field]; missing(columns, column) {
 			return fmt.Errorf("%w: import.%s.columns.%s: want one of the query's columns %v, got %q", ErrColumn, t.name, field, columns, column)
 		}
 	}
 	for _, column := range t.query.Metadata {
-		if missing(column) {
+		if missing(columns, column) {
 			return fmt.Errorf("%w: import.%s.metadata: want the query's columns %v, got %q", ErrColumn, t.name, columns, column)
 		}
 	}
