@@ -99,12 +99,8 @@ func (t *table) page(ctx context.Context, text string, args []any) (list []row, 
 // it is told instead of the database's words for the statement around it.
 func (t *table) refused(ctx context.Context, cause error) error {
 	cause = fmt.Errorf("reading %s: %w", t.name, cause)
-	rows, err := t.db.QueryContext(ctx, t.from()+" WHERE 1 = 0")
+	columns, err := t.columns(ctx)
 	if err != nil {
-		return cause
-	}
-	columns, err := rows.Columns()
-	if err = errors.Join(err, rows.Close()); err != nil {
 		return cause
 	}
 	if err := t.complete(columns); err != nil {
@@ -120,6 +116,19 @@ func (t *table) refused(ctx context.Context, cause error) error {
 		}
 	}
 	return cause
+}
+
+// columns are the names of the query's columns.
+func (t *table) columns(ctx context.Context) (names []string, err error) {
+	rows, err := t.db.QueryContext(ctx, t.from()+" WHERE 1 = 0")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	if names, err = rows.Columns(); err != nil {
+		return nil, err
+	}
+	return names, rows.Err()
 }
 
 // missing reports whether a column has a name that none of the query's has.
