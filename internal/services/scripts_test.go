@@ -72,3 +72,36 @@ func testScript(t *testing.T, name string, variables []string) {
 		run("stop", "has stopped", true)
 	}
 }
+
+// TestStartTellsWhatRuns: what services.sh prints is of the services that run,
+// and of no others.
+func TestStartTellsWhatRuns(t *testing.T) {
+	need(t)
+	redis, mariadb := strconv.Itoa(freePort(t)), strconv.Itoa(freePort(t))
+	env := append(os.Environ(), "SERVICES_DATA="+newDir(t, "scripts"), "REDIS_PORT="+redis, "MARIADB_PORT="+mariadb)
+	run := func(arguments ...string) string {
+		c := exec.Command(filepath.Join(moduleRoot(t), "scripts", "services.sh"), arguments...)
+		c.Env = env
+		out, err := c.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %v\n%s", arguments, err, out)
+		}
+		return string(out)
+	}
+	t.Cleanup(func() { run("stop", "redis", "mariadb") })
+	only := run("start", "redis")
+	both := run("start", "mariadb")
+	for _, c := range []struct {
+		text, want string
+		there      bool
+	}{
+		{only, "redis       127.0.0.1:" + redis, true}, {only, "addresses: [\"127.0.0.1:" + redis, true},
+		{only, "kafka", false}, {only, "catalog", false}, {only, "postgres", false}, {only, "mariadb", false}, {only, "flink", false},
+		{both, "redis       127.0.0.1:" + redis, true}, {both, "mariadb     127.0.0.1:" + mariadb, true},
+		{both, "driver: mysql\n  dsn: mysql://millrace:millrace@127.0.0.1:" + mariadb + "/millrace\n", true}, {both, "postgres", false},
+	} {
+		if strings.Contains(c.text, c.want) != c.there {
+			t.Errorf("of %q: want %v in\n%s", c.want, c.there, c.text)
+		}
+	}
+}
