@@ -1,7 +1,8 @@
 // Command needing prints the tests that need a real system, as a pattern for
 // go test -run. They are those that reach, through functions of their package's
-// tests, a package that starts systems, or the variable that asks for them. So
-// there is no list to keep, and nothing is run twice that needs none.
+// tests, a package that starts systems, or the variable that asks for them; of
+// the package that starts them also through its own functions. So there is no
+// list to keep, and nothing is run twice that needs none.
 package main
 
 import (
@@ -43,31 +44,35 @@ func main() {
 
 // tests are those of a folder that need a system.
 func tests(folder string, starters []string) (names []string, err error) {
-	files, err := filepath.Glob(filepath.Join(folder, "*_test.go"))
+	files, err := sources(folder)
 	if err != nil {
 		return nil, err
 	}
 	uses, needs := map[string][]string{}, map[string]bool{}
-	for _, file := range files {
-		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range tree.Decls {
-			f, ok := d.(*ast.FuncDecl)
-			if !ok {
-				continue
+	note := func(name string, in ast.Node) {
+		ast.Inspect(in, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.Ident:
+				uses[name] = append(uses[name], n.Name)
+				needs[name] = needs[name] || slices.Contains(starters, n.Name)
+			case *ast.BasicLit:
+				needs[name] = needs[name] || n.Value == variable
 			}
-			ast.Inspect(f, func(n ast.Node) bool {
-				switch n := n.(type) {
-				case *ast.Ident:
-					uses[f.Name.Name] = append(uses[f.Name.Name], n.Name)
-					needs[f.Name.Name] = needs[f.Name.Name] || slices.Contains(starters, n.Name)
-				case *ast.BasicLit:
-					needs[f.Name.Name] = needs[f.Name.Name] || n.Value == variable
+			return true
+		})
+	}
+	for _, file := range files {
+		for _, d := range file.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				note(d.Name.Name, d)
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					if v, ok := spec.(*ast.ValueSpec); ok {
+						note(v.Names[0].Name, v)
+					}
 				}
-				return true
-			})
+			}
 		}
 	}
 	for changed := true; changed; {
@@ -84,4 +89,35 @@ func tests(folder string, starters []string) (names []string, err error) {
 		}
 	}
 	return names, nil
+}
+
+// sources are the files of a folder's tests; of a package that asks for systems
+// itself all of its files, as its tests call that directly.
+func sources(folder string) ([]*ast.File, error) {
+	paths, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	if err != nil {
+		return nil, err
+	}
+	var own, others []*ast.File
+	asks := false
+	for _, path := range paths {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasSuffix(path, "_test.go") {
+			own = append(own, file)
+			continue
+		}
+		others = append(others, file)
+		ast.Inspect(file, func(n ast.Node) bool {
+			literal, ok := n.(*ast.BasicLit)
+			asks = asks || ok && literal.Value == variable
+			return true
+		})
+	}
+	if asks {
+		own = append(own, others...)
+	}
+	return own, nil
 }
