@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/event"
@@ -21,6 +23,10 @@ const (
 	deliveryTimeout = 10 * time.Second
 	// unsentPause is how long it is left alone after it took none.
 	unsentPause = 30 * time.Second
+	// sentBytes is how much is sent to the topic at once, but for larger records: a
+	// batch that is larger than its max.message.bytes, 1 MiB by default, is refused
+	// as a whole.
+	sentBytes = 900 << 10
 	// letterPage is how many dead letters are read at once.
 	letterPage = 1000
 )
@@ -190,21 +196,64 @@ func (l *letters) produce(ctx context.Context, p *partition, bad []badRecord) er
 			),
 		}
 	}
-	failed, err := 0, error(nil)
-	for _, r := range l.client.ProduceSync(ctx, records...) {
-		if r.Err != nil {
-			failed, err = failed+1, r.Err
-		}
-	}
+	large, failed, err := l.send(ctx, records)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	l.c.status.deadLetterTopic(l.c.o.Config.Words(err))
+	l.c.status.unsent(large + failed)
+	l.c.status.deadLetterTopic(l.c.o.Config.Words(err), large)
 	if err != nil {
 		l.retry = l.c.o.Now().Add(unsentPause)
-		l.c.status.unsent(failed)
+		// One that was made anew is another topic to the client otherwise, for ever.
+		l.client.PurgeTopicsFromProducing(l.c.o.Config.DeadLetterTopic)
 	}
 	return nil
+}
+
+// send sends records, in batches of sentBytes. large are those that the topic does
+// not take however it works, and failed those that it might have taken: the first
+// error ends it.
+func (l *letters) send(ctx context.Context, records []*kgo.Record) (large, failed int, err error) {
+	for len(records) > 0 && err == nil {
+		n, size := 1, sizeOf(records[0])
+		for n < len(records) && size+sizeOf(records[n]) <= sentBytes {
+			size += sizeOf(records[n])
+			n++
+		}
+		var refused []*kgo.Record
+		for _, r := range l.client.ProduceSync(ctx, records[:n]...) {
+			switch {
+			case errors.Is(r.Err, kerr.MessageTooLarge):
+				refused = append(refused, r.Record)
+			case r.Err != nil:
+				failed, err = failed+1, r.Err
+			}
+		}
+		records = records[n:]
+		if n == 1 {
+			large += len(refused)
+			continue
+		}
+		// All of a batch are refused where the topic takes less at once.
+		for _, r := range refused {
+			r.Timestamp = time.Time{} // its delivery begins anew
+			more, lost, again := 0, 1, err
+			if err == nil {
+				more, lost, again = l.send(ctx, []*kgo.Record{r})
+			}
+			large, failed, err = large+more, failed+lost, again
+		}
+	}
+	return large, failed + len(records), err
+}
+
+// sizeOf is how many bytes a record takes about.
+func sizeOf(r *kgo.Record) int {
+	n := len(r.Key) + len(r.Value) + 64
+	for i := range r.Headers {
+		n += len(r.Headers[i].Key) + len(r.Headers[i].Value) + 8
+	}
+	return n
 }
 
 func header(key, value string) kgo.RecordHeader {

@@ -107,13 +107,12 @@ func (s *status) problem(name, words string) {
 	}
 }
 
-func (s *status) reach(words string)           { s.problem(problemReach, words) }
-func (s *status) session(words string)         { s.problem(problemSession, words) }
-func (s *status) missing(words string)         { s.problem(problemTopics, words) }
-func (s *status) waiting(topic, words string)  { s.problem(problemOf+topic, words) }
-func (s *status) access(topic, words string)   { s.problem(problemOf+"access to "+topic, words) }
-func (s *status) commit(words string)          { s.problem(problemCommit, commitWords(words)) }
-func (s *status) deadLetterTopic(words string) { s.problem(problemLetters, letterWords(words)) }
+func (s *status) reach(words string)          { s.problem(problemReach, words) }
+func (s *status) session(words string)        { s.problem(problemSession, words) }
+func (s *status) missing(words string)        { s.problem(problemTopics, words) }
+func (s *status) waiting(topic, words string) { s.problem(problemOf+topic, words) }
+func (s *status) access(topic, words string)  { s.problem(problemOf+"access to "+topic, words) }
+func (s *status) commit(words string)         { s.problem(problemCommit, commitWords(words)) }
 
 func commitWords(words string) string {
 	if words == "" {
@@ -122,11 +121,16 @@ func commitWords(words string) string {
 	return "offsets are not committed, so that lag is not seen elsewhere; what is read is safe: " + words
 }
 
-func letterWords(words string) string {
-	if words == "" {
-		return ""
+// deadLetterTopic says why the dead-letter topic takes nothing, or how many of the
+// last records were too large for it.
+func (s *status) deadLetterTopic(words string, large int) {
+	switch {
+	case words != "":
+		words = "kafka.dead_letter_topic takes nothing; the dead letters are in the log: " + words
+	case large > 0:
+		words = fmt.Sprintf("kafka.dead_letter_topic is without records that are larger than it takes, %d of the last; the dead letters are in the log: raise its max.message.bytes", large)
 	}
-	return "kafka.dead_letter_topic takes nothing; the dead letters are in the log: " + words
+	s.problem(problemLetters, words)
 }
 
 // lost says why a partition is not read any more.
