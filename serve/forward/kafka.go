@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/internal/kafkaclient"
@@ -44,6 +45,7 @@ type Topic struct {
 	waiting atomic.Int64
 	stop    context.CancelFunc
 	done    chan struct{}
+	purging atomic.Bool
 }
 
 // Record is a record to be sent: those with the same key keep their order.
@@ -168,6 +170,7 @@ func (t *Topic) Send(records []Record) (*Sent, error) {
 		t.client.Produce(context.Background(), &kgo.Record{Key: r.Key, Value: r.Value}, func(r *kgo.Record, err error) {
 			t.waiting.Add(-1)
 			t.note(err)
+			t.forget(err)
 			s.acknowledged(r, err)
 		})
 	}
@@ -189,6 +192,20 @@ func (t *Topic) note(err error) {
 		t.failure.Store(&words)
 		t.log.Error("kafka does not acknowledge events", "topic", t.name, "because", words, "error", err)
 	}
+}
+
+// forget has the client ask anew for a topic that is not there: it takes one that
+// is made anew for another, to which nothing is sent, for as long as it knows of
+// the one before.
+func (t *Topic) forget(err error) {
+	gone := errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.UnknownTopicOrPartition)
+	if !gone || t.purging.Swap(true) {
+		return
+	}
+	go func() { // here the client waits for the call to end
+		t.client.PurgeTopicsFromProducing(t.name)
+		t.purging.Store(false)
+	}()
 }
 
 func (s *Sent) acknowledged(r *kgo.Record, err error) {
