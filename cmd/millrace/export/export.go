@@ -72,6 +72,9 @@ func Topic(ctx context.Context, log *eventlog.Log, brokers kafkaclient.Config, t
 	if at.Log != "" && at.Log != identity {
 		return r, fmt.Errorf("topic %s has the events of another log already: name another --topic", topic)
 	}
+	if at.Block > log.Last() {
+		return r, fmt.Errorf("--topic %s: %w: it has block %d, and the log ends at %d: name another --topic, which has all events then", topic, errOlder, at.Block, log.Last())
+	}
 	if err := refuseRound(log, at.Block+1, topic); err != nil {
 		return r, err
 	}
@@ -91,6 +94,10 @@ func Topic(ctx context.Context, log *eventlog.Log, brokers kafkaclient.Config, t
 	}
 	return e.result, err
 }
+
+// errOlder is the error of a log that was put back from a copy: of what it has been
+// given since, the topic would be without as much as it was further.
+var errOlder = errors.New("the topic has more of the log than there is: this one is an older copy of itself")
 
 // errRound is the error of a topic that the events have come from.
 var errRound = errors.New("the log has events that were read from the topic itself, which would be there twice")
