@@ -214,7 +214,10 @@ func (c *Client) ask(ctx context.Context, id int) (*Schema, error) {
 // fetch asks once for a schema and for those that it refers to, waiting for a
 // registry that does not answer.
 func (c *Client) fetch(ctx context.Context, id int) (*Schema, error) {
-	answer, err := wait(ctx, c, func(ctx context.Context) (sr.Schema, error) { return c.registry.SchemaByID(ctx, id) })
+	answer, err := wait(ctx, c, func(ctx context.Context) (sr.Schema, error) {
+		s, err := c.registry.SchemaByID(ctx, id)
+		return s, orEmpty(s, err)
+	})
 	if isUnknown(err) {
 		return nil, unknownError(id)
 	}
@@ -245,7 +248,8 @@ func (c *Client) follow(ctx context.Context, s *Schema, to []sr.SchemaReference,
 			return fmt.Errorf("%w with id %d: it refers to more than %d others", ErrUnknownSchema, s.ID, maxReferences)
 		}
 		answer, err := wait(ctx, c, func(ctx context.Context) (sr.SubjectSchema, error) {
-			return c.registry.SchemaByVersion(ctx, r.Subject, r.Version)
+			s, err := c.registry.SchemaByVersion(ctx, r.Subject, r.Version)
+			return s, orEmpty(s.Schema, err)
 		})
 		if isUnknown(err) {
 			return fmt.Errorf("%w with id %d: it refers to version %d of subject %q, which is not there", ErrUnknownSchema, s.ID, r.Version, r.Subject)
@@ -259,6 +263,17 @@ func (c *Client) follow(ctx context.Context, s *Schema, to []sr.SchemaReference,
 		s.References = append(s.References, Reference{r.Name, answer.Schema.Schema})
 	}
 	return nil
+}
+
+var errEmpty = errors.New("its answer has no schema; is the address that of a registry?")
+
+// orEmpty is err, or errEmpty if there is no schema: what else answers in JSON is
+// not to make dead letters of all messages.
+func orEmpty(s sr.Schema, err error) error {
+	if err == nil && s.Schema == "" {
+		return errEmpty
+	}
+	return err
 }
 
 // isUnknown says whether the registry answered that there is no such schema:

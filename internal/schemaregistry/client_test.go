@@ -159,6 +159,14 @@ func TestDiagnoses(t *testing.T) {
 		}
 		server.Close()
 	}
+	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"status":"ok"}`) }))
+	defer gateway.Close()
+	c := client(t, Config{URLs: []string{gateway.URL}})
+	bounded, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer stop()
+	if s, err := c.Schema(bounded, 1); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(c.Err(), ErrUnavailable) || !strings.Contains(c.Err().Error(), "no schema") {
+		t.Errorf("of JSON that is something else: %v, %v, %v", s, err, c.Err())
+	}
 	if err := client(t, Config{URLs: []string{"http://127.0.0.1:1"}}).Check(t.Context()); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("of nobody: %v", err)
 	}
