@@ -169,6 +169,8 @@ func Cause(err error) string {
 		return "redis is loading its data"
 	case redis.IsClusterDownError(err):
 		return "a part of the redis cluster is down"
+	case isOtherType(err):
+		return "redis has keys of another program under the prefix"
 	case strings.Contains(text, "MISCONF"):
 		return "redis can not write its data to disk, and refuses writes"
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout) || errors.As(err, &timeout) && timeout.Timeout():

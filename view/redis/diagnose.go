@@ -183,7 +183,7 @@ func (d *diagnosis) write(ctx context.Context) {
 
 // owner looks at what is there under the prefix.
 func (d *diagnosis) owner(ctx context.Context) {
-	if _, _, err := d.client.State(ctx); errors.Is(err, ErrCorrupt) || err != nil && strings.Contains(err.Error(), "WRONGTYPE") {
+	if _, _, err := d.client.State(ctx); errors.Is(err, ErrCorrupt) || err != nil && isOtherType(err) {
 		d.add(true, "what is under the prefix %s was not written by this release: choose another redis.prefix, or delete it", d.client.prefix)
 	}
 }

@@ -172,6 +172,37 @@ func TestLease(t *testing.T) {
 	}
 }
 
+// TestKeysOfAnotherProgram writes answers where there is something else under the
+// prefix, of any type: all are written, and the sweep passes over the rest.
+func TestKeysOfAnotherProgram(t *testing.T) {
+	server, ctx := redistest.Start(t), context.Background()
+	client := open(t, "strange", server.Address)
+	server.Do("SET", "strange:v:alpha:{text}", "not a value")
+	server.Do("RPUSH", "strange:v:alpha:{list}", "not a value")
+	server.Do("HSET", "strange:v:alpha:{left}", "not a", "value")
+	var writes []operator.ViewWrite
+	var keys []view.Key
+	for _, key := range []string{"text", "list", "other"} {
+		writes = append(writes, operator.ViewWrite{View: "alpha", Key: key, Value: viewtest.Number(1)})
+		keys = append(keys, view.Key{View: "alpha", Key: key})
+	}
+	if err := client.Write(ctx, redis.Order{Epoch: 2, Sequence: 1}, writes); err != nil {
+		t.Fatal(err)
+	}
+	list, _, _, err := client.Fetch(ctx, keys, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range list {
+		if list[i].Value != viewtest.Number(1) {
+			t.Errorf("%s is %+v", keys[i].Key, list[i])
+		}
+	}
+	if n, err := client.Sweep(ctx, 2, func(int) error { return nil }); err != nil || n != 0 {
+		t.Errorf("%d deleted, %v", n, err)
+	}
+}
+
 // TestSweep deletes what is of an earlier epoch, and nothing else.
 func TestSweep(t *testing.T) {
 	server, ctx := redistest.Start(t), context.Background()

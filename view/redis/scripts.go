@@ -5,8 +5,14 @@ import "github.com/redis/go-redis/v9"
 // newer is what the scripts begin with: whether a value may be replaced by
 // another. Both begin with a header, whose 64-bit numbers are compared by
 // halves, as Lua's numbers hold 53 bits. (Comparing them as strings would go by
-// the server's locale.) What is not a value of this form may be replaced.
+// the server's locale.) What is not a value of this form may be replaced, be it a
+// list: one key of another program must not hold up all answers.
 const newer = `
+local function header(key)
+  local v = redis.pcall('GETRANGE', key, 0, 17)
+  if type(v) == 'table' then return '?' end
+  return v
+end
 local function numbers(v)
   if #v < 18 or string.byte(v, 1) ~= 1 then return nil end
   return struct.unpack('>I4I4I4I4', v, 3)
@@ -29,7 +35,7 @@ var writeScript = redis.NewScript(newer + `
 local written = 0
 for i = 1, #KEYS do
   local value, ttl = ARGV[2*i-1], ARGV[2*i]
-  if newer(redis.call('GETRANGE', KEYS[i], 0, 17), value) then
+  if newer(header(KEYS[i]), value) then
     if ttl == '0' then redis.call('SET', KEYS[i], value)
     else redis.call('SET', KEYS[i], value, 'PX', ttl) end
     written = written + 1
@@ -42,7 +48,7 @@ return written`)
 var sweepScript = redis.NewScript(newer + `
 local deleted = 0
 for i = 1, #KEYS do
-  local old = redis.call('GETRANGE', KEYS[i], 0, 17)
+  local old = header(KEYS[i])
   if old ~= '' and newer(old, ARGV[1]) then deleted = deleted + redis.call('DEL', KEYS[i]) end
 end
 return deleted`)

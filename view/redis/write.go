@@ -186,6 +186,9 @@ func sweepLimit(epoch uint64) []byte {
 	return header
 }
 
+// isOtherType says whether a key holds no text, and so is none of ours.
+func isOtherType(err error) bool { return strings.Contains(err.Error(), "WRONGTYPE") }
+
 // sweepKeys deletes those of the keys that are older than a header.
 func (c *Client) sweepKeys(ctx context.Context, limit []byte, keys []string) (deleted int64, err error) {
 	headers := make([]*redis.StringCmd, len(keys))
@@ -194,8 +197,10 @@ func (c *Client) sweepKeys(ctx context.Context, limit []byte, keys []string) (de
 			headers[i] = p.GetRange(ctx, key, 0, headerBytes-1)
 		}
 	})
-	if err != nil {
-		return 0, err
+	for _, h := range headers {
+		if e := h.Err(); e != nil && !isOtherType(e) {
+			return 0, err
+		}
 	}
 	wantOrder, _, _ := splitValue(limit)
 	var calls []*redis.Cmd

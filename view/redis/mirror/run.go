@@ -177,10 +177,10 @@ func (r *runner) follow(ctx context.Context) (redis.Phase, error) {
 		case errors.Is(err, redis.ErrUnreachable):
 			if failure == nil {
 				r.log.Error("redis takes no answers; they wait", "because", redis.Cause(err), "error", err)
-				r.note(err)
 			} else {
 				backoff = min(2*backoff, mostBackoff)
 			}
+			r.note(err) // the reason may be another by now
 			failure = err
 		default:
 			return "", err
