@@ -123,7 +123,8 @@ func (s *shop) round(remote bool) {
 	}
 	stop := make(chan struct{})
 	var writer sync.WaitGroup
-	writer.Go(func() { s.write(stop) })
+	random := rand.New(rand.NewPCG(s.random.Uint64(), 2))
+	writer.Go(func() { s.write(stop, random) })
 	for _, i := range s.random.Perm(len(processes)) {
 		time.Sleep(time.Duration(150+s.random.IntN(600)) * time.Millisecond)
 		kill(processes[i])
@@ -133,8 +134,7 @@ func (s *shop) round(remote bool) {
 }
 
 // write appends lines in pieces and rotates, until it is stopped.
-func (s *shop) write(stop <-chan struct{}) {
-	random := rand.New(rand.NewPCG(s.random.Uint64(), 2))
+func (s *shop) write(stop <-chan struct{}, random *rand.Rand) {
 	for {
 		select {
 		case <-stop:
