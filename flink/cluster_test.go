@@ -191,7 +191,8 @@ func nothingLeft(t *testing.T, c *services.FlinkCluster, managers ...int) {
 }
 
 // TestReferenceJobs: Flink's own command line runs the jar, and every job comes
-// to what it comes to in one Go process.
+// to what it comes to in one Go process; with RocksDB while state that has been
+// written there is dropped from memory and read back.
 func TestReferenceJobs(t *testing.T) {
 	t.Parallel()
 	c := services.Flink(t, services.FlinkOptions{TaskManagers: 2, Slots: 1})
@@ -203,8 +204,12 @@ func TestReferenceJobs(t *testing.T) {
 		tests = append(tests, []struct{ job, backend string }{{"J1", "rocksdb"}, {"J2", "hashmap"}, {"J4", "rocksdb"}, {"J6", "hashmap"}}...)
 	}
 	for _, test := range tests {
-		got := run(ctx, t, c, "--parallelism", "2", "-Dstate.backend.type="+test.backend, "-Dexecution.checkpointing.interval=500 ms",
-			jar(t), "--job", test.job, "--events", strconv.Itoa(events))()
+		arguments := []string{"--parallelism", "2", "-Dstate.backend.type=" + test.backend, "-Dexecution.checkpointing.interval=500 ms",
+			jar(t), "--job", test.job, "--events", strconv.Itoa(events)}
+		if test.backend == "rocksdb" { // nothing of the state stays in the workers
+			arguments = append(arguments, "--memory-limit", "1KiB")
+		}
+		got := run(ctx, t, c, arguments...)()
 		if want := want(t, test.job, events); got != want {
 			t.Errorf("%s on %s comes to %v, want %v", test.job, test.backend, got, want)
 		}
