@@ -303,16 +303,16 @@ func (p *Publisher) Step(ctx context.Context) {
 	defer cancel()
 	if !opened {
 		progress, err := p.options.Sink.Open(ctx)
-		p.done(err, func() { p.resume(progress) })
+		p.done(err, false, func() { p.resume(progress) })
 		return
 	}
 	if len(blocks) == 0 {
-		p.done(nil, func() {})
+		p.done(nil, true, func() {})
 		return
 	}
 	p.began = p.options.Now() // only steps read it
 	err := p.options.Sink.Commit(ctx, blocks, Progress{Log: p.options.Log, Run: p.run, Block: blocks[len(blocks)-1].Number})
-	p.done(err, func() {
+	p.done(err, true, func() {
 		p.status.Commits++
 		p.status.Committed = blocks[len(blocks)-1].Number
 		p.status.Records += p.drop(len(blocks))
@@ -330,8 +330,10 @@ func (p *Publisher) next() []Block {
 	return p.queue[:n:n]
 }
 
-// done notes how a try has ended; then is called if well, with the mutex held.
-func (p *Publisher) done(err error, then func()) {
+// done notes how a try has ended; then is called if well, with the mutex held. A
+// sink that has been opened again may still take nothing: what was wrong is so
+// until what waits is committed.
+func (p *Publisher) done(err error, committed bool, then func()) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	defer p.notify()
@@ -339,6 +341,9 @@ func (p *Publisher) done(err error, then func()) {
 	now := p.options.Now()
 	if err == nil {
 		then()
+		if !committed && len(p.queue) > 0 {
+			return
+		}
 		if p.status.Err != nil {
 			p.options.Logger.Info("publishing again", "after", now.Sub(p.status.Since).Round(time.Millisecond), "waiting_records", p.status.WaitingRecords)
 		}

@@ -102,7 +102,12 @@ func TestASinkThatIsAwayHoldsTheEngineUpAndGoesOnByItself(t *testing.T) {
 		put(p, 2, 2) // there was room
 		blocked := make(chan struct{})
 		go func() { put(p, 3, 1); close(blocked) }()
-		time.Sleep(time.Hour)
+		for range 10_000 { // an hour; no try in between looks as if all were well
+			time.Sleep(time.Hour / 10_000)
+			if s := p.Status(); s.Err == nil {
+				t.Fatalf("status %+v, want the error", s)
+			}
+		}
 		s := p.Status()
 		if !s.Blocked || s.WaitingRecords != 4 || s.Words != "no: "+errAway.Error() || s.Failures < 1000 {
 			t.Errorf("status %+v, want one that is blocked with 4 records", s)
