@@ -11,7 +11,6 @@ build: ## build ./millrace
 	$(GO) build -trimpath -o millrace ./cmd/millrace
 
 test: ## build and run every test that needs only Go
-	$(GO) vet ./...
 	$(GO) test ./...
 
 test-race: ## the same tests under the race detector (needs gcc)
@@ -39,7 +38,7 @@ services: ## start Kafka, Redis, MariaDB, PostgreSQL and Flink on 127.0.0.1, wit
 services-stop: ## stop them; their data stays in build/services
 	./scripts/services.sh stop
 
-lint: ## run golangci-lint with the house rules
+lint: ## run golangci-lint with the house rules, go vet among them
 	$(LINT) run ./...
 	./scripts/check-size.sh
 
