@@ -91,7 +91,7 @@ func generated(t *testing.T, events uint64) enginetest.Stream {
 
 // blockLessRows is how much of MovieLens the block-less engine is given: it
 // moves one record at a time, so all of it takes many minutes (`make soak`).
-const blockLessRows = 200_000
+const blockLessRows = 100_000
 
 // MovieLens 1M, where it is there: all of it in blocks, the beginning of it
 // without blocks as well.
